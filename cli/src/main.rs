@@ -1,0 +1,3 @@
+//! akri-mqtt: MQTT devices discovered and served without Kubernetes.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Topics, device identity, discoveryDetails, presence and decoding, without I/O.

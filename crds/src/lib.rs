@@ -1,0 +1,1 @@
+//! Akri's Configuration and Instance.

@@ -1,0 +1,1 @@
+//! Akri discovery handler for MQTT devices.

@@ -1,0 +1,1 @@
+//! Subscribes for its devices, stores every message, serves live data and history.

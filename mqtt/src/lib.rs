@@ -1,0 +1,1 @@
+//! One MQTT session: servers, TLS, failover, persistence, acknowledgement, back-off.

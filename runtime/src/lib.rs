@@ -1,0 +1,1 @@
+//! What every process needs: tracing, shutdown, supervised tasks, the admin port.

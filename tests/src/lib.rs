@@ -1,0 +1,1 @@
+//! Test Agent, MQTT servers, fault proxy; the integration tests.

@@ -1,0 +1,3 @@
+//! Generates the committed files and runs the checks.
+
+fn main() {}
