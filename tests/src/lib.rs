@@ -1,1 +1,3 @@
 //! Test Agent, MQTT servers, fault proxy; the integration tests.
+
+pub mod agent;
