@@ -2,13 +2,23 @@
 //! The only crate that runs protobuf code generation.
 
 /// Akri's protocol between Agent and discovery handlers (`v0`), from `proto/akri/v0/discovery.proto`.
-#[allow(missing_docs, clippy::all, clippy::as_conversions)]
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::as_conversions,
+    clippy::too_many_lines
+)]
 pub mod akri {
     tonic::include_proto!("v0");
 }
 
 /// The monitoring broker's API (`akri_mqtt.monitoring.v1`), from `proto/monitoring/v1/monitoring.proto`.
-#[allow(clippy::all, clippy::as_conversions, missing_docs)]
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::as_conversions,
+    clippy::too_many_lines
+)]
 pub mod monitoring {
     tonic::include_proto!("akri_mqtt.monitoring.v1");
 }
