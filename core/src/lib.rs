@@ -1,1 +1,5 @@
 //! Topics, device identity, discoveryDetails, presence and decoding, without I/O.
+
+pub mod clock;
+pub mod identity;
+pub mod topic;
