@@ -111,8 +111,13 @@ impl DeviceId {
         if name.is_empty() || name.contains('\0') {
             return Err(IdentityError::DeviceName);
         }
+        Ok(Self::from_checked(server, name))
+    }
+
+    /// For names that come out of checked topics.
+    pub(crate) fn from_checked(server: ServerName, name: &str) -> Self {
         let id = format!("{server}/{name}").into();
-        Ok(Self { server, id })
+        Self { server, id }
     }
 
     /// Reads `<server>/<device>`.

@@ -1,5 +1,8 @@
 //! Topics, device identity, discoveryDetails, presence and decoding, without I/O.
 
 pub mod clock;
+pub mod credentials;
+pub mod details;
 pub mod identity;
 pub mod topic;
+pub mod yaml;

@@ -68,6 +68,13 @@ impl TopicPattern {
         })
     }
 
+    /// The same filter, of which each topic is a device of its own, wildcards or not.
+    #[must_use]
+    pub fn naming_whole_topics(mut self) -> Self {
+        self.naming = Naming::Whole;
+        self
+    }
+
     /// The pattern as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -109,7 +116,8 @@ impl TopicPattern {
         let filled: Vec<&str> = match self.naming {
             Naming::Captures => self.captured(topic).collect(),
             Naming::UpToPlus(count) => topic.split('/').take(count).collect(),
-            Naming::BeforeHash(_) | Naming::Whole => Vec::new(),
+            Naming::BeforeHash(_) => Vec::new(),
+            Naming::Whole => return Some(TopicFilter::from_checked(topic.to_owned())),
         };
         Some(self.fill(&filled))
     }
@@ -153,7 +161,12 @@ impl TopicPattern {
                 return (parts.len() == count && self.leads_with(&parts))
                     .then(|| self.filter.clone());
             }
-            Naming::Whole => return (self.filter.as_str() == name).then(|| self.filter.clone()),
+            Naming::Whole => {
+                return self
+                    .filter
+                    .matches(name)
+                    .then(|| TopicFilter::from_checked(name.to_owned()));
+            }
         };
         if !fits
             || (self.filter.as_str().starts_with('+')
@@ -177,6 +190,12 @@ impl TopicPattern {
                 .and(parts.first().copied()),
             _ => parts.first().copied(),
         }
+    }
+
+    /// The levels of `filter` at the places of the captures; `None` where it ends before one.
+    pub(crate) fn captured_levels<'f>(&self, filter: &'f TopicFilter) -> Option<Vec<&'f str>> {
+        let levels: Vec<&str> = self.captured(filter.as_str()).collect();
+        (levels.len() == self.captures.len()).then_some(levels)
     }
 
     /// Whether the first levels of the filter take `parts`, each `+` a level that is not empty.
@@ -278,7 +297,7 @@ fn naming(levels: &[&str], captures: bool) -> Naming {
 
 impl PartialEq for TopicPattern {
     fn eq(&self, other: &Self) -> bool {
-        self.source == other.source
+        self.source == other.source && self.naming == other.naming
     }
 }
 
