@@ -21,6 +21,7 @@ use crate::raw::RawSpec;
     shortname = "akric",
     category = "all",
     namespaced,
+    doc = "Which devices to look for, and what runs for each of them.",
     derive = "PartialEq",
     printcolumn = r#"{"name":"Capacity","type":"string","description":"The capacity for each Instance discovered","jsonPath":".spec.capacity"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
     shortname = "akrii",
     category = "all",
     namespaced,
+    doc = "One device that was found, and who may use it.",
     derive = "PartialEq",
     printcolumn = r#"{"name":"Config","type":"string","description":"The Configuration this Instance belongs to","jsonPath":".spec.configurationName"}"#,
     printcolumn = r#"{"name":"Shared","type":"boolean","description":"Describes whether this Instance is shared","jsonPath":".spec.shared"}"#,

@@ -2,6 +2,12 @@
 //! In: the facts of Akri's definitions, written down here. Out: a difference by its path.
 //! Descriptions, titles and number formats are left out: they decide nothing.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test may panic"
+)]
+
 use serde_json::{Value, json};
 
 fn generated(file: &str) -> Value {

@@ -1,3 +1,57 @@
-//! Generates the committed files and runs the checks.
+//! Generates the committed files and runs the checks: `cargo xtask --help`.
+//! In: the checkout it is started in. Out: files, or an exit code with the reason.
 
-fn main() {}
+mod bench;
+mod deps;
+mod generate;
+mod metadata;
+mod process;
+mod report;
+mod test;
+mod tools;
+mod yaml;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+/// Tasks of the akri-mqtt checkout
+#[derive(clap::Parser)]
+#[command(name = "cargo xtask")]
+enum Task {
+    /// Everything that must hold before a merge: format, lints, tests, generated files, dependencies, chart
+    Test,
+    /// Writes the generated files
+    Generate {
+        /// Writes nothing and fails when a committed file is stale
+        #[arg(long)]
+        check: bool,
+    },
+    /// Checks the dependency law of ARCHITECTURE.md
+    Deps,
+    /// Fetches into target/tools what the tests need and what needs no root
+    Tools,
+    /// Runs the benchmarks and prints their figures
+    Bench {
+        /// Only benchmarks whose name contains this
+        name: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Task::parse() {
+        Task::Test => test::run(),
+        Task::Generate { check: true } => generate::check(),
+        Task::Generate { check: false } => generate::write(),
+        Task::Deps => deps::run(),
+        Task::Tools => tools::prepare_all(),
+        Task::Bench { name } => bench::run(name.as_deref()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Everything that must hold before a merge; the same in CI and at a desk. In: the checkout.
+//! Out: a table of steps. Failing steps do not hide those after them.
+
+use std::process::Command;
+
+use anyhow::ensure;
+
+use crate::metadata::Metadata;
+use crate::process::{run as execute, run_watched};
+use crate::report::Report;
+use crate::{deps, generate, tools};
+
+/// Runs all steps.
+pub fn run() -> anyhow::Result<()> {
+    let metadata = Metadata::load()?;
+    let mut report = Report::new(std::env::var("CI").is_ok_and(|ci| ci == "true"));
+    report.step("format", || {
+        execute(cargo(&metadata).args(["fmt", "--all", "--check"])).map(|()| String::new())
+    });
+    report.step("generated files", || {
+        generate::check().map(|()| String::new())
+    });
+    report.step("dependency law", || deps::run().map(|()| String::new()));
+    report.step("cargo deny", || deny(&metadata));
+    report.step("chart", || chart(&metadata));
+    report.step("clippy", || {
+        let arguments = [
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ];
+        execute(cargo(&metadata).args(arguments)).map(|()| String::new())
+    });
+    report.step("tests", || tests(&metadata));
+    report.finish()
+}
+
+fn cargo(metadata: &Metadata) -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command.current_dir(&metadata.workspace_root);
+    command
+}
+
+fn deny(metadata: &Metadata) -> anyhow::Result<String> {
+    let program = tools::cargo_deny(metadata)?;
+    execute(
+        Command::new(program)
+            .args([
+                "--workspace",
+                "--all-features",
+                "--locked",
+                "check",
+                "--hide-inclusion-graph",
+            ])
+            .args(["bans", "licenses", "sources"])
+            .current_dir(&metadata.workspace_root),
+    )?;
+    Ok("bans, licenses, sources".to_owned())
+}
+
+fn chart(metadata: &Metadata) -> anyhow::Result<String> {
+    let program = tools::helm(metadata)?;
+    let chart = metadata.workspace_root.join("charts/akri-mqtt");
+    execute(Command::new(program).args(["lint", "--strict"]).arg(chart))?;
+    Ok("helm lint --strict".to_owned())
+}
+
+fn tests(metadata: &Metadata) -> anyhow::Result<String> {
+    tools::mosquitto()?;
+    let python = tools::python(metadata)?;
+    let node = tools::node_modules(metadata)?;
+    let mut count = Count::default();
+    // The integration tests start the programs.
+    execute(cargo(metadata).args(["build", "--workspace", "--bins", "--locked"]))?;
+    let result = run_watched(
+        cargo(metadata)
+            .args(["test", "--workspace", "--locked", "--no-fail-fast"])
+            .env(tools::PYTHON, python)
+            .env(tools::NODE_MODULES, node),
+        |line| count.look(line),
+    );
+    let summary = count.summary();
+    result.map_err(|error| error.context(summary.clone()))?;
+    ensure!(count.passed > 0, "no test was run");
+    Ok(summary)
+}
+
+/// Sums up the result lines of the test binaries.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Count {
+    binaries: u64,
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+}
+
+impl Count {
+    fn look(&mut self, line: &str) {
+        let Some((_, counts)) = line
+            .strip_prefix("test result: ")
+            .and_then(|rest| rest.split_once(". "))
+        else {
+            return;
+        };
+        self.binaries += 1;
+        for part in counts.split("; ") {
+            let Some((number, what)) = part.split_once(' ') else {
+                continue;
+            };
+            let number: u64 = number.parse().unwrap_or(0);
+            match what {
+                "passed" => self.passed += number,
+                "failed" => self.failed += number,
+                "ignored" => self.ignored += number,
+                _ => {}
+            }
+        }
+    }
+
+    fn summary(&self) -> String {
+        let Self {
+            binaries,
+            passed,
+            failed,
+            ignored,
+        } = self;
+        format!("{passed} passed, {failed} failed, {ignored} ignored in {binaries} test binaries")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_of_all_binaries_are_summed_up() {
+        let mut count = Count::default();
+        for line in [
+            "running 3 tests",
+            "test a ... ok",
+            "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out; finished in 0.08s",
+            "test result: FAILED. 4 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s",
+        ] {
+            count.look(line);
+        }
+        assert_eq!(
+            count,
+            Count {
+                binaries: 2,
+                passed: 7,
+                failed: 2,
+                ignored: 1
+            }
+        );
+        assert_eq!(
+            count.summary(),
+            "7 passed, 2 failed, 1 ignored in 2 test binaries"
+        );
+    }
+}
