@@ -170,68 +170,85 @@ impl Credentials {
     /// # Errors
     /// Half of a pair, or a value that MQTT cannot carry.
     pub fn resolve(server: &Server, sources: &Sources<'_>) -> Result<Self, CredentialError> {
-        let at = |error: fn(String, &'static str) -> CredentialError, name: Name| {
-            error(server.name.to_string(), name.plain)
-        };
         let [username, password] = sources.group(server, [USERNAME, PASSWORD]);
         let [ca_cert] = sources.group(server, [CA_CERT]);
         let [client_cert, client_key] = sources.group(server, [CLIENT_CERT, CLIENT_KEY]);
-        let half = |there: Name, missing: Name| {
-            Err(CredentialError::HalfPair {
-                server: server.name.to_string(),
-                there: there.plain,
-                missing: missing.plain,
-            })
-        };
-        if password.is_some() && username.is_none() {
-            return half(PASSWORD, USERNAME);
-        }
-        match (&client_cert, &client_key) {
-            (Some(_), None) => return half(CLIENT_CERT, CLIENT_KEY),
-            (None, Some(_)) => return half(CLIENT_KEY, CLIENT_CERT),
-            _ => {}
-        }
-        for (name, value) in [
-            (CA_CERT, ca_cert),
-            (CLIENT_CERT, client_cert),
-            (CLIENT_KEY, client_key),
-        ] {
-            if value.is_some_and(|v| v.trim_ascii().is_empty()) {
-                return Err(at(
-                    |server, name| CredentialError::Empty { server, name },
-                    name,
-                ));
-            }
-        }
-        let (username, password) = (
-            username.map(without_line_break),
-            password.map(without_line_break),
-        );
-        for (name, value) in [(USERNAME, username), (PASSWORD, password)] {
-            if value.is_some_and(|v| v.len() > MAX_LENGTH) {
-                return Err(at(
-                    |server, name| CredentialError::TooLong { server, name },
-                    name,
-                ));
-            }
-        }
-        let username = match username.map(str::from_utf8) {
-            None => None,
-            Some(Ok(text)) if !text.contains('\0') => Some(text.to_owned()),
-            Some(_) => {
-                return Err(at(
-                    |server, name| CredentialError::NotText { server, name },
-                    USERNAME,
-                ));
-            }
-        };
+        let check = Check(server);
+        check.together((PASSWORD, password), (USERNAME, username))?;
+        check.together((CLIENT_CERT, client_cert), (CLIENT_KEY, client_key))?;
+        check.together((CLIENT_KEY, client_key), (CLIENT_CERT, client_cert))?;
+        check.full(CA_CERT, ca_cert)?;
+        check.full(CLIENT_CERT, client_cert)?;
+        check.full(CLIENT_KEY, client_key)?;
         Ok(Self {
-            username,
-            password: password.map(Secret::new),
+            username: check.text(USERNAME, check.sized(USERNAME, username)?)?,
+            password: check.sized(PASSWORD, password)?.map(Secret::new),
             ca_cert: ca_cert.map(<[u8]>::to_vec),
             client_cert: client_cert.map(<[u8]>::to_vec),
             client_key: client_key.map(Secret::new),
         })
+    }
+}
+
+/// The checks of one server's values.
+struct Check<'s>(&'s Server);
+
+impl Check<'_> {
+    /// Where the first is, the second must be.
+    fn together(
+        &self,
+        there: (Name, Option<&[u8]>),
+        other: (Name, Option<&[u8]>),
+    ) -> Result<(), CredentialError> {
+        if there.1.is_none() || other.1.is_some() {
+            return Ok(());
+        }
+        Err(CredentialError::HalfPair {
+            server: self.0.name.to_string(),
+            there: there.0.plain,
+            missing: other.0.plain,
+        })
+    }
+
+    fn full(&self, name: Name, value: Option<&[u8]>) -> Result<(), CredentialError> {
+        if value.is_none_or(|v| !v.trim_ascii().is_empty()) {
+            return Ok(());
+        }
+        let server = self.0.name.to_string();
+        Err(CredentialError::Empty {
+            server,
+            name: name.plain,
+        })
+    }
+
+    fn sized<'v>(
+        &self,
+        name: Name,
+        value: Option<&'v [u8]>,
+    ) -> Result<Option<&'v [u8]>, CredentialError> {
+        let value = value.map(without_line_break);
+        if value.is_none_or(|v| v.len() <= MAX_LENGTH) {
+            return Ok(value);
+        }
+        let server = self.0.name.to_string();
+        Err(CredentialError::TooLong {
+            server,
+            name: name.plain,
+        })
+    }
+
+    fn text(&self, name: Name, value: Option<&[u8]>) -> Result<Option<String>, CredentialError> {
+        match value.map(str::from_utf8) {
+            None => Ok(None),
+            Some(Ok(text)) if !text.contains('\0') => Ok(Some(text.to_owned())),
+            Some(_) => {
+                let server = self.0.name.to_string();
+                Err(CredentialError::NotText {
+                    server,
+                    name: name.plain,
+                })
+            }
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! then topics. How it names the device follows from the pattern alone, see `topic::Naming`.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use crate::identity::{DeviceId, ServerName};
 use crate::topic::{FilterTree, Naming, TopicFilter, TopicPattern};
@@ -13,11 +14,19 @@ use crate::topic::{FilterTree, Naming, TopicFilter, TopicPattern};
 const OWN_TOPICS: &str = "akri-mqtt";
 
 /// Decides for each topic which device it names.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Identifier {
     patterns: Vec<(Rule, TopicPattern)>,
     tree: FilterTree<usize>,
     salt: String,
+}
+
+impl fmt::Debug for Identifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.patterns.iter().map(|(_, pattern)| pattern))
+            .finish()
+    }
 }
 
 /// The entry of the Configuration that decided.
@@ -88,7 +97,8 @@ impl Identifier {
         }
     }
 
-    /// Which device `topic` names.
+    /// Which device `topic` names, if a topic or availability rule takes it: what only an identity
+    /// pattern takes was delivered for somebody else who shares the session.
     ///
     /// # Errors
     /// Why it names none.
@@ -96,12 +106,20 @@ impl Identifier {
         if is_own(topic) {
             return Err(Unidentified::Own);
         }
-        let first = self
-            .tree
-            .matching(topic)
-            .min()
+        let mut first = usize::MAX;
+        let mut taken = false;
+        for index in self.tree.matching(topic) {
+            first = first.min(*index);
+            taken |= self
+                .patterns
+                .get(*index)
+                .is_some_and(|(rule, _)| !matches!(rule, Rule::Identity(_)));
+        }
+        let (rule, pattern) = self
+            .patterns
+            .get(first)
+            .filter(|_| taken)
             .ok_or(Unidentified::NoRule)?;
-        let (rule, pattern) = self.patterns.get(*first).ok_or(Unidentified::NoRule)?;
         let mut name = pattern.device_name(topic).ok_or(Unidentified::EmptyName)?;
         name.push_str(&self.salt);
         Ok(Identified { name, rule: *rule })

@@ -3,15 +3,115 @@
 //! Who is present is left to `presence`.
 
 mod convention;
+mod conventions;
 mod fault;
 mod identifier;
+mod keys;
+mod legacy;
 mod model;
+mod parse;
+mod properties;
+mod read;
+mod sections;
 mod server;
+mod servers;
+mod topics;
+mod units;
 
 pub use convention::{ClientPattern, Convention};
 pub use fault::{Fault, Faults};
 pub use identifier::{Identified, Identifier, Rule, Unidentified, is_own};
+pub use keys::SessionKey;
 pub use model::{
     Availability, Limits, MqttRules, PresenceRules, QoS, RetainedData, ServerLost, VersionChoice,
 };
 pub use server::{Failover, Scheme, Server, ServerUrl, UrlError};
+
+use crate::identity::{DeviceId, ServerName};
+use crate::topic::TopicPattern;
+use crate::yaml::Position;
+
+/// What a Configuration says about what to discover.
+#[derive(Clone, Debug)]
+pub struct Details {
+    /// Logical servers with distinct names; at least one.
+    pub servers: Vec<Server>,
+    /// Data topics.
+    pub topics: Vec<TopicPattern>,
+    /// Which levels of a topic name its device; each has a capture.
+    pub identity: Vec<TopicPattern>,
+    /// How devices announce themselves.
+    pub conventions: Vec<Convention>,
+    /// When a device counts as there.
+    pub presence: PresenceRules,
+    /// How to speak with the servers.
+    pub mqtt: MqttRules,
+    /// How much of it.
+    pub limits: Limits,
+    /// Whether it has the form of the earlier MQTT handler; then its names of credentials count.
+    pub legacy: bool,
+    identifier: Identifier,
+    convention_places: Vec<Position>,
+    legacy_properties: Option<legacy::Legacy>,
+}
+
+/// Conventions that this version runs; others are understood and refused.
+const RUNNING: [&str; 0] = [];
+
+impl Details {
+    /// Which device a concrete topic names; `None` if it names none.
+    #[must_use]
+    pub fn identify(&self, topic: &str) -> Option<Identified> {
+        self.identifier.identify(topic).ok()
+    }
+
+    /// What decides which device a topic names, with the reasons where there is none.
+    #[must_use]
+    pub fn identifier(&self) -> &Identifier {
+        &self.identifier
+    }
+
+    /// The id of a device that something else than a topic names, as a convention's payload does.
+    ///
+    /// # Errors
+    /// The name is empty or has a null character.
+    pub fn device_id(
+        &self,
+        server: &ServerName,
+        name: &str,
+    ) -> Result<DeviceId, crate::identity::IdentityError> {
+        if name.is_empty() {
+            return Err(crate::identity::IdentityError::DeviceName);
+        }
+        DeviceId::new(server.clone(), &self.identifier.salted(name))
+    }
+
+    /// The server with this name.
+    #[must_use]
+    pub fn server(&self, name: &ServerName) -> Option<&Server> {
+        self.servers.iter().find(|server| server.name == *name)
+    }
+
+    /// What this version understands but does not run, at its place; a Configuration that has any
+    /// of it must be refused, because its devices would silently stay away.
+    #[must_use]
+    pub fn unsupported(&self) -> Vec<Fault> {
+        let conventions = self
+            .conventions
+            .iter()
+            .zip(&self.convention_places)
+            .enumerate();
+        conventions
+            .filter(|(_, (convention, _))| !RUNNING.contains(&convention.name()))
+            .map(|(index, (convention, at))| Fault {
+                line: at.line,
+                column: at.column,
+                key: format!("conventions[{index}]"),
+                message: format!(
+                    "the convention `{}` is valid, but this version does not run it; name its topics under `topics` and                      `presence.availability` instead",
+                    convention.name()
+                ),
+            })
+            .collect()
+    }
+}

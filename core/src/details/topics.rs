@@ -1,0 +1,182 @@
+//! Reads `topics` and `identity`, and checks that all entries give a device the same id.
+//! In: nodes. Out: patterns with their places, and faults that name both lines.
+
+use super::read::{Field, Reader};
+use super::sections::Presence;
+use crate::topic::{Naming, TopicPattern};
+use crate::yaml::Position;
+
+/// How many `topics`, and how many `identity` patterns, a Configuration may have.
+const MAX_TOPICS: usize = 1000;
+
+/// A pattern at its place.
+#[derive(Clone, Debug)]
+pub(super) struct Placed {
+    pub pattern: TopicPattern,
+    pub at: Position,
+    pub key: String,
+}
+
+/// Reads a list of patterns.
+pub(super) fn patterns(reader: &mut Reader, field: &Field<'_>, what: &str) -> Vec<Placed> {
+    let mut patterns = Vec::new();
+    for element in reader.list(field, what, MAX_TOPICS) {
+        let Some(pattern) = reader.parsed(&element, "a topic filter", TopicPattern::parse) else {
+            continue;
+        };
+        refuse_own(reader, &element, &pattern);
+        patterns.push(Placed {
+            pattern,
+            at: element.at,
+            key: element.key,
+        });
+    }
+    patterns
+}
+
+/// Topics under `akri-mqtt/` are never evidence, so an entry for them would silently do nothing.
+pub(super) fn refuse_own(reader: &mut Reader, field: &Field<'_>, pattern: &TopicPattern) {
+    if super::is_own(pattern.filter().as_str()) {
+        let message =
+            format!("found `{pattern}`; topics under akri-mqtt/ are our own and never a device's");
+        reader.fault(field.at, &field.key, message);
+    }
+}
+
+/// Reads `identity`, whose patterns need a capture.
+pub(super) fn identity(reader: &mut Reader, field: &Field<'_>) -> Vec<Placed> {
+    let patterns = patterns(reader, field, "identity patterns");
+    for placed in patterns
+        .iter()
+        .filter(|p| p.pattern.naming() != Naming::Captures)
+    {
+        let message = format!(
+            "found `{}`, which has no capture; allowed is a pattern that says which level names the device, as in \
+             akri-devices/{{device}}/#",
+            placed.pattern
+        );
+        reader.fault(placed.at, &placed.key, message);
+    }
+    patterns
+}
+
+/// `#`, `+/#` and the like name no device by themselves.
+pub(super) fn need_identity(reader: &mut Reader, topics: &[Placed], identity: &[Placed]) {
+    for topic in topics.iter().filter(|t| names_nothing(&t.pattern)) {
+        let filter = topic.pattern.filter();
+        if !identity
+            .iter()
+            .any(|i| i.pattern.filter().intersects(filter))
+        {
+            let message = format!(
+                "found `{}`, which does not say what a device is; add an `identity` pattern that fits it, such as \
+                 {{device}}/#, or name a level, as in {{device}}/status",
+                topic.pattern
+            );
+            reader.fault(topic.at, &topic.key, message);
+        }
+    }
+}
+
+/// Whether a filter ends in `#` and has nothing but wildcards and empty levels before it.
+fn names_nothing(pattern: &TopicPattern) -> bool {
+    pattern.naming() != Naming::Captures
+        && pattern.naming() != Naming::Whole
+        && pattern.filter().as_str().ends_with('#')
+        && pattern
+            .filter()
+            .levels()
+            .all(|level| matches!(level, "+" | "#" | ""))
+}
+
+/// Each announcing rule must give the ids that a `topics` or `identity` entry gives.
+pub(super) fn same_ids(
+    reader: &mut Reader,
+    presence: &Presence,
+    topics: &[Placed],
+    identity: &[Placed],
+) {
+    if topics.is_empty() && identity.is_empty() {
+        return;
+    }
+    for (index, (rule, at)) in presence
+        .rules
+        .availability
+        .iter()
+        .zip(&presence.places)
+        .enumerate()
+    {
+        let pattern = &rule.topic;
+        let by_identity = identity
+            .iter()
+            .any(|i| i.pattern.filter().covers(pattern.filter()));
+        let shape = shape(pattern);
+        if by_identity
+            || identity
+                .iter()
+                .chain(topics)
+                .any(|other| fit(&shape, &self::shape(&other.pattern)))
+        {
+            continue;
+        }
+        let near = topics
+            .iter()
+            .find(|t| share_a_level(&t.pattern, pattern))
+            .or(topics.first())
+            .or(identity.first());
+        let Some(near) = near else { continue };
+        let key = format!("presence.availability[{index}].topic");
+        let message = format!(
+            "`{pattern}` names devices `{}`, but {} `{}` in line {} names them `{}`; allowed is a pattern with the same \
+             captures, or an `identity` pattern that takes both",
+            sample(pattern, &shape),
+            near.key,
+            near.pattern,
+            near.at.line,
+            sample(&near.pattern, &self::shape(&near.pattern)),
+        );
+        reader.fault(*at, &key, message);
+    }
+}
+
+/// The levels of the names that a pattern gives; `None` for a level that differs.
+fn shape(pattern: &TopicPattern) -> Vec<Option<String>> {
+    let of = |count: usize| {
+        let level = |level: &str| (level != "+").then(|| level.to_owned());
+        pattern.filter().levels().take(count).map(level).collect()
+    };
+    match pattern.naming() {
+        Naming::Captures => pattern.capture_names().map(|_| None).collect(),
+        Naming::UpToPlus(count) | Naming::BeforeHash(count) => of(count),
+        Naming::Whole => of(usize::MAX),
+    }
+}
+
+/// Whether two shapes have a name in common.
+fn fit(a: &[Option<String>], b: &[Option<String>]) -> bool {
+    a.len() == b.len()
+        && a.iter()
+            .zip(b)
+            .all(|(a, b)| a.is_none() || b.is_none() || a == b)
+}
+
+/// A name as the pattern gives it, for people: `{site}/{device}` or `robots/+`.
+fn sample(pattern: &TopicPattern, shape: &[Option<String>]) -> String {
+    if pattern.naming() == Naming::Captures {
+        let names: Vec<String> = pattern
+            .capture_names()
+            .map(|name| format!("{{{name}}}"))
+            .collect();
+        return names.join("/");
+    }
+    let levels: Vec<&str> = shape
+        .iter()
+        .map(|level| level.as_deref().unwrap_or("+"))
+        .collect();
+    levels.join("/")
+}
+
+fn share_a_level(a: &TopicPattern, b: &TopicPattern) -> bool {
+    let first = |p: &TopicPattern| p.filter().levels().next().map(str::to_owned);
+    first(a) == first(b)
+}
