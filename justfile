@@ -1,0 +1,27 @@
+# Short names for what cargo does; nothing here that `cargo xtask` cannot do.
+
+# Lists the recipes
+default:
+    @just --list
+
+# Devices, discovery and monitoring on this machine; stops with Ctrl-C
+demo *arguments:
+    cargo run --release -- demo {{ arguments }}
+
+# Everything that must hold before a merge
+test:
+    cargo xtask test
+
+# Format and lints only
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+    cargo xtask deps
+
+# The benchmarks, or those whose name contains the argument
+bench *name:
+    cargo xtask bench {{ name }}
+
+# Writes the generated files
+generate:
+    cargo xtask generate
