@@ -4,5 +4,6 @@ pub mod clock;
 pub mod credentials;
 pub mod details;
 pub mod identity;
+pub mod properties;
 pub mod topic;
 pub mod yaml;

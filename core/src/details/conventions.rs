@@ -31,7 +31,7 @@ pub(super) fn conventions(reader: &mut Reader, field: &Field<'_>) -> Vec<(Conven
 }
 
 /// Reads a name, or a map with a name and its options.
-pub(super) fn convention(reader: &mut Reader, field: &Field<'_>) -> Option<Convention> {
+pub(crate) fn convention(reader: &mut Reader, field: &Field<'_>) -> Option<Convention> {
     let allowed = "the name of a convention, or a map of a name to its options, as in {zigbee2mqtt: {base: zigbee2mqtt}}";
     match &field.node.kind {
         Kind::Mapping(entries) => {

@@ -3,7 +3,7 @@
 //! Who is present is left to `presence`.
 
 mod convention;
-mod conventions;
+pub(crate) mod conventions;
 mod fault;
 mod identifier;
 mod keys;
@@ -11,8 +11,8 @@ mod legacy;
 mod model;
 mod parse;
 mod properties;
-mod read;
-mod sections;
+pub(crate) mod read;
+pub(crate) mod sections;
 mod server;
 mod servers;
 mod topics;

@@ -2,7 +2,7 @@
 
 use super::identifier::{Identifier, Rule};
 use super::legacy::{self, Legacy};
-use super::model::{Limits, MqttRules, PresenceRules};
+use super::model::{Limits, MqttRules};
 use super::read::{Field, Map, Reader};
 use super::sections::{self, Presence};
 use super::topics::{self, Placed};
@@ -137,12 +137,7 @@ impl Parts {
         let patterns =
             |placed: Vec<Placed>| placed.into_iter().map(|p| p.pattern).collect::<Vec<_>>();
         let (topics, identity) = (patterns(self.topics), patterns(self.identity));
-        let mut presence = self.presence.rules;
-        let announced = !presence.availability.is_empty() || !self.conventions.is_empty();
-        presence.offline_after = self
-            .presence
-            .offline_after
-            .unwrap_or((!announced).then_some(PresenceRules::DEFAULT_OFFLINE_AFTER));
+        let presence = self.presence.settled(!self.conventions.is_empty());
         let by_identity = identity
             .iter()
             .cloned()

@@ -15,13 +15,16 @@ const SHOWN: usize = 60;
 
 /// Collects the faults of one text.
 #[derive(Debug, Default)]
-pub(super) struct Reader {
+pub(crate) struct Reader {
     pub faults: Vec<Fault>,
+    /// Whether braces in topics stand for themselves, as in the properties of a device, whose
+    /// topics came from its messages.
+    pub literal: bool,
 }
 
 /// A node with the key that leads to it.
 #[derive(Clone, Debug)]
-pub(super) struct Field<'a> {
+pub(crate) struct Field<'a> {
     pub key: String,
     pub at: Position,
     pub node: &'a Node,
@@ -29,7 +32,7 @@ pub(super) struct Field<'a> {
 
 /// A map whose keys are all known.
 #[derive(Clone, Debug)]
-pub(super) struct Map<'a> {
+pub(crate) struct Map<'a> {
     key: String,
     entries: &'a [Entry],
 }

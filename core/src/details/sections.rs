@@ -7,7 +7,7 @@ use super::model::{
     Availability, Limits, MqttRules, PresenceRules, QoS, RetainedData, ServerLost, VersionChoice,
 };
 use super::read::{Field, Map, Reader, shown};
-use crate::topic::TopicPattern;
+use crate::topic::{TopicFilter, TopicPattern};
 use crate::yaml::Position;
 
 /// The longest time that can be set, a year.
@@ -48,8 +48,8 @@ const LIMITS_KEYS: [&str; 4] = [
 
 /// What `presence` says.
 #[derive(Debug, Default)]
-pub(super) struct Presence {
-    /// The rules; `offline_after` is settled by the caller, who knows whether anything announces.
+pub(crate) struct Presence {
+    /// The rules, but for `offline_after`.
     pub rules: PresenceRules,
     /// `offlineAfter`, if it is set; `Some(None)`: never.
     pub offline_after: Option<Option<Duration>>,
@@ -57,7 +57,19 @@ pub(super) struct Presence {
     pub places: Vec<Position>,
 }
 
-pub(super) fn presence(reader: &mut Reader, field: &Field<'_>) -> Presence {
+impl Presence {
+    /// The rules, with the default of `offlineAfter`, which depends on whether anything announces.
+    pub fn settled(self, conventions: bool) -> PresenceRules {
+        let announced = conventions || !self.rules.availability.is_empty();
+        let default = (!announced).then_some(PresenceRules::DEFAULT_OFFLINE_AFTER);
+        PresenceRules {
+            offline_after: self.offline_after.unwrap_or(default),
+            ..self.rules
+        }
+    }
+}
+
+pub(crate) fn presence(reader: &mut Reader, field: &Field<'_>) -> Presence {
     let mut presence = Presence::default();
     let Some(map) = reader.map(field, &PRESENCE_KEYS) else {
         return presence;
@@ -151,7 +163,11 @@ fn availability(reader: &mut Reader, field: &Field<'_>) -> Option<(Availability,
         reader.fault(field.at, &field.key, what.to_owned());
         return None;
     };
-    let pattern = reader.parsed(&topic, "a topic filter", TopicPattern::parse)?;
+    let literal = reader.literal;
+    let pattern = reader.parsed(&topic, "a topic filter", |text| match literal {
+        true => TopicFilter::parse(text).map(TopicPattern::from),
+        false => TopicPattern::parse(text),
+    })?;
     super::topics::refuse_own(reader, &topic, &pattern);
     let rule = Availability {
         topic: pattern,
@@ -220,7 +236,7 @@ fn pointer(text: &str) -> Result<String, &'static str> {
     }
 }
 
-pub(super) fn mqtt(reader: &mut Reader, field: &Field<'_>) -> MqttRules {
+pub(crate) fn mqtt(reader: &mut Reader, field: &Field<'_>) -> MqttRules {
     let mut rules = MqttRules::default();
     let Some(map) = reader.map(field, &MQTT_KEYS) else {
         return rules;

@@ -295,9 +295,23 @@ fn naming(levels: &[&str], captures: bool) -> Naming {
     }
 }
 
+impl From<TopicFilter> for TopicPattern {
+    /// A pattern without captures, in which braces stand for themselves.
+    fn from(filter: TopicFilter) -> Self {
+        let levels: Vec<&str> = filter.levels().collect();
+        let naming = naming(&levels, false);
+        Self {
+            source: filter.as_str().into(),
+            filter,
+            captures: Arc::new([]),
+            naming,
+        }
+    }
+}
+
 impl PartialEq for TopicPattern {
     fn eq(&self, other: &Self) -> bool {
-        self.source == other.source && self.naming == other.naming
+        self.source == other.source && self.filter == other.filter && self.naming == other.naming
     }
 }
 
