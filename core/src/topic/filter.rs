@@ -74,11 +74,13 @@ impl TopicFilter {
         if self.starts_with_wildcard() && other.0.starts_with('$') {
             return false;
         }
-        // A topic has at least one level, so these two take the same.
-        if &*self.0 == "+/#" && &*other.0 == "#" {
-            return true;
-        }
-        let mut theirs = other.levels();
+        // No topic is empty, so `#` and `/#` always take one more level.
+        let theirs = match &*other.0 {
+            "#" => "+/#",
+            "/#" => "/+/#",
+            theirs => theirs,
+        };
+        let mut theirs = theirs.split('/');
         for level in self.levels() {
             match (level, theirs.next()) {
                 ("#", _) => return true,
@@ -94,7 +96,8 @@ impl TopicFilter {
     /// Whether some topic is taken by both.
     #[must_use]
     pub fn intersects(&self, other: &Self) -> bool {
-        self.common(other, |_| {})
+        let mut bytes: usize = 0;
+        self.common(other, |level| bytes += level.len() + 1) && bytes > 1
     }
 
     /// The filter that takes exactly what both take, if there is such a topic.
@@ -105,7 +108,10 @@ impl TopicFilter {
             return None;
         }
         let text = levels.join("/");
-        (text.len() <= MAX_LENGTH).then(|| Self(text.into()))
+        // `/#` and `+` have only the empty topic in common, which is none.
+        (1..=MAX_LENGTH)
+            .contains(&text.len())
+            .then(|| Self(text.into()))
     }
 
     /// Walks the levels of the intersection; false if there is none.
@@ -164,4 +170,4 @@ impl fmt::Debug for TopicFilter {
 
 #[cfg(test)]
 #[path = "filter_tests.rs"]
-mod tests;
+pub(in crate::topic) mod tests;
