@@ -36,7 +36,11 @@ pub(super) fn parse(text: &str, bounds: Bounds) -> Parsed {
                 }
             }
             Err(error) => {
-                let message = format!("this is not YAML: {}", error.info());
+                // The parser looks ahead and has a limit of its own, far beyond ours.
+                let message = match error.info() {
+                    "recursion limit exceeded" => builder.too_deep(),
+                    info => format!("this is not YAML: {info}"),
+                };
                 builder.problem(position(*error.marker()), message);
                 break;
             }
@@ -165,15 +169,19 @@ impl Builder {
 
     fn push(&mut self, open: Open, at: Position) -> bool {
         if self.open.len() >= self.bounds.depth {
-            let message = format!(
-                "lists and maps are nested deeper than {}, which is the limit",
-                self.bounds.depth
-            );
+            let message = self.too_deep();
             self.problem(at, message);
             return false;
         }
         self.open.push(open);
         true
+    }
+
+    fn too_deep(&self) -> String {
+        format!(
+            "lists and maps are nested deeper than {}, which is the limit",
+            self.bounds.depth
+        )
     }
 
     /// Puts a complete node where it belongs.
