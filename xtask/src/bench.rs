@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, cargo};
 use crate::process::{is_program, run as execute};
 use crate::tools;
 
@@ -40,7 +40,7 @@ pub fn run(part: Option<&str>) -> anyhow::Result<()> {
     };
     for (package, name) in targets {
         println!("==> {name} ({package})");
-        let mut command = Command::new(env!("CARGO"));
+        let mut command = Command::new(cargo());
         command.args(["bench", "--locked", "--package", &package, "--bench", &name]);
         start(command)?;
     }

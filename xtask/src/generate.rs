@@ -4,10 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
+use crate::metadata::root;
+use crate::sections;
 use crate::yaml::to_yaml;
 
 const HEADER: &str =
@@ -19,7 +21,7 @@ const OWNED: &[&str] = &["crds/manifests"];
 /// Writes the files below the checkout and removes orphans.
 pub fn write() -> anyhow::Result<()> {
     let root = root()?;
-    let stale = stale(&root, &files()?)?;
+    let stale = stale(&root, &files(&root)?)?;
     for (path, text) in stale {
         let file = root.join(&path);
         let Some(text) = text else {
@@ -38,8 +40,9 @@ pub fn write() -> anyhow::Result<()> {
 
 /// Fails with the names of the files that `write` would change.
 pub fn check() -> anyhow::Result<()> {
-    let files = files()?;
-    let stale = stale(&root()?, &files)?;
+    let root = root()?;
+    let files = files(&root)?;
+    let stale = stale(&root, &files)?;
     if stale.is_empty() {
         println!("generated files: {} are up to date", files.len());
         return Ok(());
@@ -52,7 +55,13 @@ pub fn check() -> anyhow::Result<()> {
 }
 
 /// Every generated file by its path from the top of the checkout.
-fn files() -> anyhow::Result<BTreeMap<String, String>> {
+fn files(root: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut files = manifests()?;
+    files.extend(sections::documents(root)?);
+    Ok(files)
+}
+
+fn manifests() -> anyhow::Result<BTreeMap<String, String>> {
     let mut files = BTreeMap::new();
     for (name, definition) in akri_mqtt_crds::definitions() {
         let mut value = serde_json::to_value(definition)?;
@@ -109,13 +118,6 @@ fn present(root: &Path) -> anyhow::Result<BTreeSet<String>> {
     Ok(found)
 }
 
-fn root() -> anyhow::Result<PathBuf> {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .map(Path::to_path_buf)
-        .context("xtask lies in no workspace")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,7 +126,7 @@ mod tests {
     fn changed_missing_and_orphaned_files_are_stale() {
         let root = tempfile::tempdir().unwrap();
         let directory = root.path().join("crds/manifests");
-        let files = files().unwrap();
+        let files = manifests().unwrap();
         assert_eq!(files.len(), 2);
         assert_eq!(stale(root.path(), &files).unwrap().len(), 2, "missing");
         fs::create_dir_all(&directory).unwrap();
@@ -150,6 +152,7 @@ mod tests {
 
     #[test]
     fn generated_text_is_the_same_each_time() {
-        assert_eq!(files().unwrap(), files().unwrap());
+        let root = root().unwrap();
+        assert_eq!(files(&root).unwrap(), files(&root).unwrap());
     }
 }

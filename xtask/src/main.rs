@@ -4,9 +4,11 @@
 mod bench;
 mod deps;
 mod generate;
+mod links;
 mod metadata;
 mod process;
 mod report;
+mod sections;
 mod test;
 mod tools;
 mod yaml;

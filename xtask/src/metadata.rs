@@ -1,11 +1,24 @@
 //! What `cargo metadata` says about the workspace. In: its JSON. Out: packages and resolved edges.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
+
+/// The top of the checkout. As cargo says at run time: builds may be shared between checkouts.
+pub fn root() -> anyhow::Result<PathBuf> {
+    let own = std::env::var_os("CARGO_MANIFEST_DIR").context("start it as `cargo xtask`")?;
+    let root = PathBuf::from(own).parent().map(Path::to_path_buf);
+    root.context("xtask lies in no workspace")
+}
+
+/// The cargo that started this.
+pub fn cargo() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"))
+}
 
 /// The packages, their edges and where things are built.
 #[derive(Debug, Deserialize)]
@@ -77,9 +90,9 @@ struct EdgeKind {
 impl Metadata {
     /// Asks cargo about the workspace that xtask belongs to; `Cargo.lock` must be up to date.
     pub fn load() -> anyhow::Result<Self> {
-        let output = Command::new(env!("CARGO"))
+        let output = Command::new(cargo())
             .args(["metadata", "--format-version=1", "--locked"])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .current_dir(root()?)
             .output()
             .context("cargo metadata")?;
         ensure!(

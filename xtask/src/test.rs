@@ -5,21 +5,22 @@ use std::process::Command;
 
 use anyhow::ensure;
 
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, cargo};
 use crate::process::{run as execute, run_watched};
 use crate::report::Report;
-use crate::{deps, generate, tools};
+use crate::{deps, generate, links, tools};
 
 /// Runs all steps.
 pub fn run() -> anyhow::Result<()> {
     let metadata = Metadata::load()?;
     let mut report = Report::new(std::env::var("CI").is_ok_and(|ci| ci == "true"));
     report.step("format", || {
-        execute(cargo(&metadata).args(["fmt", "--all", "--check"])).map(|()| String::new())
+        execute(in_root(&metadata).args(["fmt", "--all", "--check"])).map(|()| String::new())
     });
     report.step("generated files", || {
         generate::check().map(|()| String::new())
     });
+    report.step("documents", || links::check(&metadata.workspace_root));
     report.step("dependency law", || deps::run().map(|()| String::new()));
     report.step("cargo deny", || deny(&metadata));
     report.step("chart", || chart(&metadata));
@@ -33,14 +34,14 @@ pub fn run() -> anyhow::Result<()> {
             "-D",
             "warnings",
         ];
-        execute(cargo(&metadata).args(arguments)).map(|()| String::new())
+        execute(in_root(&metadata).args(arguments)).map(|()| String::new())
     });
     report.step("tests", || tests(&metadata));
     report.finish()
 }
 
-fn cargo(metadata: &Metadata) -> Command {
-    let mut command = Command::new(env!("CARGO"));
+fn in_root(metadata: &Metadata) -> Command {
+    let mut command = Command::new(cargo());
     command.current_dir(&metadata.workspace_root);
     command
 }
@@ -75,9 +76,9 @@ fn tests(metadata: &Metadata) -> anyhow::Result<String> {
     let node = tools::node_modules(metadata)?;
     let mut count = Count::default();
     // The integration tests start the programs.
-    execute(cargo(metadata).args(["build", "--workspace", "--bins", "--locked"]))?;
+    execute(in_root(metadata).args(["build", "--workspace", "--bins", "--locked"]))?;
     let result = run_watched(
-        cargo(metadata)
+        in_root(metadata)
             .args(["test", "--workspace", "--locked", "--no-fail-fast"])
             .env(tools::PYTHON, python)
             .env(tools::NODE_MODULES, node),

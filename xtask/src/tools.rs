@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::Context as _;
 
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, cargo};
 use crate::process::{find, is_program, run};
 use crate::report::Missing;
 
@@ -118,7 +118,7 @@ pub fn cargo_deny(metadata: &Metadata) -> anyhow::Result<PathBuf> {
     let root = tools(metadata).join("cargo");
     let deny = root.join("bin/cargo-deny");
     if !is_program(&deny) {
-        run(Command::new(env!("CARGO"))
+        run(Command::new(cargo())
             .args([
                 "install",
                 "cargo-deny",
