@@ -15,8 +15,11 @@ async function* events(body) {
       const event = { event: "message", data: "" };
       for (const line of block.split("\n")) {
         const colon = line.indexOf(":");
-        if (colon > 0) {
-          event[line.slice(0, colon)] = line.slice(colon + 1).trimStart();
+        const value = line.slice(colon + 1).trimStart();
+        if (line.startsWith("data:")) {
+          event.data += event.data ? `\n${value}` : value;
+        } else if (colon > 0) {
+          event[line.slice(0, colon)] = value;
         }
       }
       if (event.data) {
