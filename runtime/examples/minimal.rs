@@ -1,6 +1,8 @@
 //! The least that a program of this workspace consists of: an admin port and one critical task.
 //! `--outcome` makes it end in each way that a program can end; `tests/process.rs` tries them.
 
+#![allow(clippy::panic, reason = "it shows what a panic does")]
+
 use std::process::ExitCode;
 use std::time::SystemTime;
 

@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod program;
 pub mod serve;
 pub mod shutdown;
+mod silence;
 pub mod tasks;
 pub mod version;
 

@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::shutdown::Shutdown;
+use crate::silence::Observed;
 
 /// 1,000 open streams of the API, and room for probes and short requests beside them.
 const CONNECTIONS: usize = 1_256;
@@ -106,6 +107,7 @@ impl Connection {
     where
         I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
+        let (io, silence) = Observed::new(io);
         let service = TowerToHyperService::new(router);
         let connection = self.builder.serve_connection(TokioIo::new(io), service);
         let served = pin!(self.watcher.watch(connection.into_owned()));
@@ -116,6 +118,7 @@ impl Connection {
                     tracing::trace!(%error, "connection ended");
                 }
             }
+            () = silence.lasted(HEADERS_WITHIN) => tracing::trace!("connection said nothing"),
             () = self.cut.triggered() => {}
         }
     }
@@ -222,6 +225,18 @@ mod tests {
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer).await;
         assert!(answer.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connection_that_says_nothing_is_closed() {
+        let (address, _shutdown, _server) = start(Router::new()).await;
+        for beginning in ["", "P", "PRI * HTTP/2.0", "GET / HTTP/1.1\r\nhost: x\r\n"] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(beginning.as_bytes()).await.unwrap();
+            // Ends only when the server closes it; time is not real here.
+            let mut answer = Vec::new();
+            let _ = stream.read_to_end(&mut answer).await;
+        }
     }
 
     #[tokio::test]

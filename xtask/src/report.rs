@@ -149,6 +149,16 @@ mod tests {
     }
 
     #[test]
+    fn missing_tool_is_known_below_a_context() {
+        let mut report = Report::new(false);
+        report.step("tests", || {
+            missing().map_err(|error| error.context("3 passed"))
+        });
+        let error = report.finish().unwrap_err().to_string();
+        assert_eq!(error, "incomplete, all else passed; not run: tests");
+    }
+
+    #[test]
     fn failure_does_not_stop_the_steps_after_it() {
         let mut report = Report::new(false);
         report.step("bad", || anyhow::bail!("no"));
