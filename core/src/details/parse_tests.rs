@@ -1,28 +1,582 @@
-use super::*;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::super::*;
+use super::KEYS;
+
+const LEAST: &str = include_str!("../../tests/data/least.yaml");
+const EVERYTHING: &str = include_str!("../../tests/data/everything.yaml");
+
+fn details(yaml: &str) -> Details {
+    Details::parse(yaml).unwrap_or_else(|faults| panic!("{yaml}\n{faults}"))
+}
+
+/// The faults of a text, one a line.
+fn faults(yaml: &str) -> String {
+    Details::parse(yaml)
+        .map(|d| format!("{d:?}"))
+        .unwrap_err()
+        .to_string()
+}
+
+/// Every fault of `yaml` is where it should be and says what it should.
+#[track_caller]
+fn check(yaml: &str, expected: &[&str]) {
+    let found = faults(yaml);
+    let found: Vec<&str> = found.lines().collect();
+    assert_eq!(found, expected, "{yaml}");
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
 #[test]
-fn x() {
-    for t in [
-        include_str!("../../tests/data/least.yaml"),
-        include_str!("../../tests/data/everything.yaml"),
+fn the_form_of_the_akri_proposal_is_enough() {
+    let details = details(LEAST);
+    let names: Vec<&str> = details.servers.iter().map(|s| s.name.as_str()).collect();
+    assert_eq!(names, ["10-0-0-5-1883", "mqtt-example-com-8883"]);
+    let topics: Vec<&str> = details.topics.iter().map(TopicPattern::as_str).collect();
+    assert_eq!(
+        topics,
+        [
+            "akri-devices/Device23920/temp",
+            "robots/+/joints",
+            "system/subsystem1/device2032/#"
+        ]
+    );
+    assert_eq!(details.presence, PresenceRules::default());
+    assert_eq!(details.mqtt, MqttRules::default());
+    assert_eq!(details.limits, Limits::default());
+    assert!(!details.legacy && details.unsupported().is_empty());
+    for (topic, name) in [
+        (
+            "akri-devices/Device23920/temp",
+            Some("akri-devices/Device23920/temp"),
+        ),
+        ("robots/r1/joints", Some("robots/r1")),
+        (
+            "system/subsystem1/device2032/a/b",
+            Some("system/subsystem1/device2032"),
+        ),
+        (
+            "system/subsystem1/device2032",
+            Some("system/subsystem1/device2032"),
+        ),
+        ("robots/r1/other", None),
     ] {
-        match Details::parse(t) {
-            Ok(d) => {
-                println!("{d:#?}");
-                for t in [
-                    "robots/r1/joints",
-                    "akri-devices/Device23920/temp",
-                    "zigbee2mqtt/x",
-                    "system/subsystem1/device2032/a",
-                ] {
-                    if let Some(i) = d.identify(t) {
-                        println!(
-                            "{t} {i:?} {:#?}",
-                            d.properties(&i.device(&d.servers[0].name))
-                        );
+        assert_eq!(
+            details
+                .identify(topic)
+                .map(|i| i.name().to_owned())
+                .as_deref(),
+            name,
+            "{topic}"
+        );
+    }
+}
+
+#[test]
+fn everything_that_can_be_said_is_understood() {
+    let details = details(EVERYTHING);
+    assert_eq!(details.servers.len(), 1);
+    assert_eq!(details.servers[0].name.as_str(), "plant-a");
+    assert_eq!(details.servers[0].urls.len(), 2);
+    let names: Vec<&str> = details.conventions.iter().map(Convention::name).collect();
+    assert_eq!(
+        names,
+        [
+            "tasmota",
+            "homeAssistant",
+            "zigbee2mqtt",
+            "homie",
+            "esphome",
+            "sparkplugB",
+            "emqxEvents"
+        ]
+    );
+    let Some(Convention::SparkplugB {
+        host_id, rebirth, ..
+    }) = details.conventions.get(5)
+    else {
+        panic!()
+    };
+    assert_eq!((host_id.as_deref(), *rebirth), (Some("plant-host"), true));
+    let Some(Convention::EmqxEvents { clients }) = details.conventions.last() else {
+        panic!()
+    };
+    assert!(clients[0].matches("robot-7") && !clients[0].matches("pump"));
+    let rule = &details.presence.availability[0];
+    assert_eq!(
+        (rule.online.as_slice(), rule.json_pointer.as_deref()),
+        (["online".into(), "1".into()].as_slice(), Some("/state"))
+    );
+    assert_eq!(details.presence.offline_after, Some(seconds(300)));
+    // All values of the example that are no choice are the defaults.
+    assert_eq!(
+        (details.mqtt, details.limits),
+        (MqttRules::default(), Limits::default())
+    );
+    let defaults = PresenceRules::default();
+    assert_eq!(details.presence.offline_delay, defaults.offline_delay);
+    assert_eq!(details.presence.reconnect_grace, defaults.reconnect_grace);
+    let (retained, lost) = (details.presence.retained, details.presence.server_lost);
+    assert_eq!((retained, lost), (defaults.retained, defaults.server_lost));
+}
+
+#[test]
+fn conventions_that_do_not_run_yet_are_named_with_their_lines() {
+    let details = details("serverUrls: [tcp://a]\nconventions:\n  - tasmota\n  - homie: {}\n");
+    let unsupported: Vec<String> = details
+        .unsupported()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert!(
+        unsupported[0].starts_with(
+            "line 3, column 5: conventions[0]: the convention `tasmota` is valid, but"
+        ),
+        "{unsupported:?}"
+    );
+    assert!(
+        unsupported[1]
+            .starts_with("line 4, column 5: conventions[1]: the convention `homie` is valid, but"),
+        "{unsupported:?}"
+    );
+}
+
+#[test]
+fn silence_counts_unless_something_announces_presence() {
+    let after = |yaml: &str| {
+        details(&format!(
+            "serverUrls: [tcp://a]\ntopics: ['r/{{d}}/x']\n{yaml}"
+        ))
+        .presence
+        .offline_after
+    };
+    assert_eq!(after(""), Some(seconds(300)));
+    assert_eq!(after("presence:"), Some(seconds(300)));
+    assert_eq!(
+        after("presence: {availability: [{topic: 'r/{d}/s'}]}"),
+        None
+    );
+    assert_eq!(after("conventions: [tasmota]"), None);
+    assert_eq!(
+        after("presence: {availability: [{topic: 'r/{d}/s'}], offlineAfter: 1h}"),
+        Some(seconds(3600))
+    );
+    assert_eq!(after("presence: {offlineAfter: never}"), None);
+}
+
+#[test]
+fn all_faults_are_reported_in_one_go() {
+    check(
+        "serverUrls:\n  - tcp://a\n  - http://b\ntopics:\n  - a/#/b\n  - 5\npresense: {}\nmqtt:\n  qos: 3\n  keepAlive: 1s\n",
+        &[
+            "line 3, column 5: serverUrls[1]: the scheme `http` is unknown; allowed are tcp, mqtt (1883), ssl, tls, mqtts (8883), ws (80), \
+             wss (443)",
+            "line 5, column 5: topics[0]: found `a/#/b`: `#` takes a whole level and is the last one, as in `a/#` (MQTT 5.0, 4.7.1.2)",
+            "line 6, column 5: topics[1]: found the number 5; allowed is a topic filter; put it in quotes if it is meant as text",
+            "line 7, column 1: presense: found an unknown key; did you mean `presence`? Allowed are serverUrls, servers, topics, identity, \
+             conventions, presence, mqtt, limits, mqttBrokerUri, timeoutSeconds, propertiesPrefix, messageRegexp",
+            "line 9, column 8: mqtt.qos: found the number 3; allowed is 0, 1 or 2",
+            "line 10, column 14: mqtt.keepAlive: found `1s`; allowed is a duration such as 500ms, 30s, 5m or 1h, from 5s to 1h in whole \
+             seconds",
+        ],
+    );
+}
+
+#[test]
+fn the_limits_of_the_text_are_faults_with_their_places() {
+    let head = "serverUrls: [tcp://a]\ntopics: [a]\n#";
+    let fits = format!("{head}{}", "x".repeat(65_536 - head.len()));
+    details(&fits);
+    check(
+        &format!("{fits}x"),
+        &["line 3, column 65503: the text has 65537 bytes; allowed are 65536"],
+    );
+    check(
+        &format!(
+            "serverUrls: [tcp://a]\ntopics: {}{}\n",
+            "[".repeat(20),
+            "]".repeat(20)
+        ),
+        &["line 2, column 24: lists and maps are nested deeper than 16, which is the limit"],
+    );
+    check(
+        "serverUrls: [tcp://a]\ntopics: [a]\ntopics: [b]\n",
+        &["line 3, column 1: the key `topics` stands there twice, first in line 2"],
+    );
+    check(
+        "serverUrls: &x [tcp://a]\ntopics: *x\n",
+        &[
+            "line 1, column 13: anchors (`&name`) are not allowed; write the value out",
+            "line 2, column 9: aliases (`*name`) are not allowed; write the value out",
+        ],
+    );
+    check(
+        "",
+        &[
+            "line 1, column 1: found nothing; allowed is a map with at least `serverUrls` and `topics`",
+        ],
+    );
+}
+
+#[test]
+fn wrong_types_are_faults() {
+    check(
+        "- a\n",
+        &[
+            "line 1, column 1: found a list; allowed is a map with serverUrls, servers, topics, identity, conventions, presence, mqtt, limits, \
+          mqttBrokerUri, timeoutSeconds, propertiesPrefix or messageRegexp",
+        ],
+    );
+    check(
+        "serverUrls: tcp://a\ntopics: {a: b}\n",
+        &[
+            "line 1, column 13: serverUrls: found `tcp://a`; allowed is a list of servers, each in a line that starts with `- `",
+            "line 2, column 9: topics: found a map; allowed is a list of topics, each in a line that starts with `- `",
+        ],
+    );
+    check(
+        "serverUrls: [tcp://a]\ntopics: [[a], true, null]\n",
+        &[
+            "line 2, column 10: topics[0]: found a list; allowed is a topic filter",
+            "line 2, column 15: topics[1]: found true; allowed is a topic filter; put it in quotes if it is meant as text",
+            "line 2, column 21: topics[2]: found nothing; allowed is a topic filter",
+        ],
+    );
+    check(
+        "serverUrls: [tcp://a]\ntopics: [a]\nmqtt: {insecureSkipVerify: yes, maxPacketSize: 1MB, version: 4, sessionExpiry: 1500ms}\n\
+         limits: {maxDevices: -1, idSalt: 'a b', publishInterval: 2m, maxResponseBytes: 1GiB}\npresence: []\n",
+        &[
+            "line 3, column 28: mqtt.insecureSkipVerify: found `yes`; allowed is true or false",
+            "line 3, column 48: mqtt.maxPacketSize: found `1MB`; allowed is a size such as 64KiB or 1MiB, from 1KiB to 256MiB",
+            "line 3, column 62: mqtt.version: found the number 4; allowed is auto, 5 or 3.1.1",
+            "line 3, column 80: mqtt.sessionExpiry: found `1500ms`; allowed is a duration such as 500ms, 30s, 5m or 1h, from 0s to 8760h in \
+             whole seconds",
+            "line 4, column 22: limits.maxDevices: found the number -1; allowed is a whole number from 1 to 1000000",
+            "line 4, column 34: limits.idSalt: found `a b`; allowed is up to 32 letters, digits, `-` and `_`",
+            "line 4, column 58: limits.publishInterval: found `2m`; allowed is a duration such as 500ms, 30s, 5m or 1h, from 0s to 1m",
+            "line 4, column 80: limits.maxResponseBytes: found `1GiB`; allowed is a size such as 64KiB or 1MiB, from 64KiB to 64MiB",
+            "line 5, column 11: presence: found a list; allowed is a map with availability, offlineAfter, offlineDelay, reconnectGrace, \
+             retained or serverLost",
+        ],
+    );
+}
+
+#[test]
+fn servers_are_checked() {
+    check(
+        "topics: [a]\n",
+        &[
+            "line 1, column 1: found no server; allowed is `serverUrls` with a list such as [tcp://10.0.0.5:1883], or `servers`",
+        ],
+    );
+    check(
+        "serverUrls: []\ntopics: [a]\n",
+        &["line 1, column 1: serverUrls: found an empty list; allowed is at least one server"],
+    );
+    check(
+        "serverUrls:\n  - tcp://A:1883\n  - ssl://b\nservers:\n  - urls: [tcp://a, tcp://a]\n  - name: b-8883\n    urls: []\n  - name: B\n    \
+         urls: [tcp://c]\n    fail: over\n  - 7\n",
+        &[
+            "line 1, column 1: topics: found no topics; allowed is a list such as [robots/+/joints]. It may be left out only with \
+             `conventions` or `presence.availability`",
+            "line 5, column 5: servers[0]: the server in line 2 has the name `a-1883` too; give one of them another `name` under `servers`",
+            "line 5, column 21: servers[0].urls[1]: found tcp://a:1883 a second time; each member stands there once",
+            "line 7, column 11: servers[1].urls: found an empty list; allowed is at least one URL",
+            "line 8, column 11: servers[2].name: found `B`: a server's name has 1 to 32 characters out of a-z, 0-9 and `-`",
+            "line 10, column 5: servers[2].fail: found an unknown key; allowed are name, urls, failover",
+            "line 11, column 5: servers[3]: found the number 7; allowed is a map with name, urls or failover",
+        ],
+    );
+    let many = |count: usize| {
+        let urls: Vec<String> = (0..count).map(|n| format!("  - tcp://h{n}\n")).collect();
+        format!("serverUrls:\n{}topics: [a]\n", urls.concat())
+    };
+    assert_eq!(details(&many(64)).servers.len(), 64);
+    check(
+        &many(65),
+        &["line 2, column 3: serverUrls: found 65 servers; allowed are 64"],
+    );
+}
+
+#[test]
+fn credentials_in_a_url_are_refused_and_never_repeated() {
+    let message = "a URL must not contain credentials; put them into the discoveryProperties MQTT_USERNAME and MQTT_PASSWORD, best from a \
+                   Secret, or into --credentials-dir";
+    check(
+        "serverUrls: ['tcp://me:s3cret@a:1883']\ntopics: [a]\n",
+        &[&format!("line 1, column 14: serverUrls[0]: {message}")],
+    );
+    for yaml in [
+        "serverUrls: 'tcp://me:s3cret@a:1883'\ntopics: [a]\n",
+        "servers: ['tcp://me:s3cret@a:1883']\ntopics: [a]\n",
+        "servers: [{urls: 'tcp://me:s3cret@a', name: 'tcp://me:s3cret@a', failover: 'tcp://me:s3cret@a'}]\ntopics: ['tcp://me:s3cret@a/#/']\n",
+        "mqttBrokerUri: 'tcp://me:s3cret@a:1883'\ntopics: [a]\ntimeoutSeconds: 5\n",
+        "mqttBrokerUri: 'tcp://a:1883?username=me&password=s3cret'\ntopics: [a]\ntimeoutSeconds: 5\n",
+        "serverUrls: ['wss://a/mqtt?token=s3cret', 'tcp://me:s3cret']\ntopics: [a]\n",
+        "'tcp://me:s3cret@a': 1\nserverUrls: [tcp://a]\ntopics: [a]\npresence: {offlineAfter: 'tcp://me:s3cret@a'}\n",
+        "serverUrls: [tcp://a]\ntopics: [a]\nconventions: ['tcp://me:s3cret@a', {'tcp://me:s3cret@a': {}}]\n",
+    ] {
+        let found = faults(yaml);
+        assert!(!found.contains("s3cret"), "{found}");
+    }
+}
+
+#[test]
+fn topics_are_checked() {
+    check(
+        "serverUrls: [tcp://a]\ntopics:\n  - ''\n  - a/+b\n  - $share/g/a\n  - a/{b\n  - akri-mqtt/x/#\n  - \"a\\0b\"\n",
+        &[
+            "line 3, column 5: topics[0]: found ``: it is empty; a topic has at least one character (MQTT 5.0, 4.7.3)",
+            "line 4, column 5: topics[1]: found `a/+b`: `+` takes a whole level, as in `a/+/b` (MQTT 5.0, 4.7.1.3)",
+            "line 5, column 5: topics[2]: found `$share/g/a`: shared subscriptions (`$share/<group>/<filter>`) do not fit here, because \
+             every device needs all of its messages; write the filter alone",
+            "line 6, column 5: topics[3]: found `a/{b`: a capture takes a whole level, as in `robots/{device}/joints`; `+` stands for a \
+             level with braces",
+            "line 7, column 5: topics[4]: found `akri-mqtt/x/#`; topics under akri-mqtt/ are our own and never a device's",
+            "line 8, column 5: topics[5]: found `a\u{fffd}b`: it contains the null character, which no topic may (MQTT 5.0, 4.7.3)",
+        ],
+    );
+    let many = |count: usize| {
+        format!(
+            "serverUrls: [tcp://a]\ntopics:\n{}",
+            "  - a\n".repeat(count)
+        )
+    };
+    assert_eq!(details(&many(1000)).topics.len(), 1000);
+    check(
+        &many(1001),
+        &["line 3, column 3: topics: found 1001 topics; allowed are 1000"],
+    );
+}
+
+#[test]
+fn filters_that_name_no_device_need_an_identity() {
+    for filter in ["#", "+/#", "+/+/#", "/#", "/+/#"] {
+        let yaml = format!("serverUrls: [tcp://a]\ntopics: ['{filter}']\n");
+        let message = "which does not say what a device is; add an `identity` pattern that fits it, such as {device}/#, or name a level, as in \
+                       {device}/status";
+        check(
+            &yaml,
+            &[&format!(
+                "line 2, column 10: topics[0]: found `{filter}`, {message}"
+            )],
+        );
+        details(&format!(
+            "{yaml}identity: ['+/{{device}}/#', '/{{device}}']\n"
+        ));
+    }
+    for filter in ["{device}/#", "+/x/#", "+", "+/+", "a/#"] {
+        details(&format!("serverUrls: [tcp://a]\ntopics: ['{filter}']\n"));
+    }
+    check(
+        "serverUrls: [tcp://a]\ntopics: ['#']\nidentity: ['robots/+/#', '$SYS/{x}']\n",
+        &[
+            "line 3, column 12: identity[0]: found `robots/+/#`, which has no capture; allowed is a pattern that says which level names the \
+             device, as in akri-devices/{device}/#",
+        ],
+    );
+}
+
+#[test]
+fn announcing_rules_give_the_ids_that_topics_give() {
+    let yaml = |topics: &str, status: &str, more: &str| {
+        format!(
+            "serverUrls: [tcp://a]\ntopics:\n  - '{topics}'\npresence:\n  availability:\n    - topic: '{status}'\n{more}"
+        )
+    };
+    for (topic, status) in [
+        ("robots/{device}/joints", "robots/{robot}/status"),
+        ("robots/{site}/{device}/joints", "status/{site}/{device}"),
+        ("robots/+/joints", "robots/+/status"),
+        ("robots/r1/#", "robots/+/status"),
+        ("system/d/#", "system/d/#"),
+        ("+/joints", "{device}/status"),
+    ] {
+        details(&yaml(topic, status, ""));
+    }
+    check(
+        &yaml("robots/{device}/joints", "robots/+/status", ""),
+        &[
+            "line 6, column 14: presence.availability[0].topic: `robots/+/status` names devices `robots/+`, but topics[0] \
+          `robots/{device}/joints` in line 3 names them `{device}`; allowed is a pattern with the same captures, or an `identity` pattern that \
+          takes both",
+        ],
+    );
+    check(
+        &yaml("robots/+/joints", "robots/r1/status", ""),
+        &[
+            "line 6, column 14: presence.availability[0].topic: `robots/r1/status` names devices `robots/r1/status`, but topics[0] \
+          `robots/+/joints` in line 3 names them `robots/+`; allowed is a pattern with the same captures, or an `identity` pattern that takes \
+          both",
+        ],
+    );
+    details(&yaml(
+        "robots/+/joints",
+        "robots/+/x/status",
+        "identity: ['robots/{device}/#']\n",
+    ));
+    let swapped = faults(&yaml(
+        "{site}/{device}/joints",
+        "{device}/{site}/status",
+        "",
+    ));
+    assert!(
+        swapped.contains("names devices `{device}/{site}`, but topics[0]"),
+        "{swapped}"
+    );
+}
+
+#[test]
+fn availability_is_checked() {
+    check(
+        "serverUrls: [tcp://a]\npresence:\n  availability:\n    - online: [1, true, '']\n      offline: []\n    - topic: s/{d}\n      online: \
+         [DEAD]\n    - topic: s/{d}\n      jsonPointer: state\n      retainedWill: 1\n  offlineAfter: 30\n  offlineDelay: never\n  retained: \
+         maybe\n  serverLost: drop\n",
+        &[
+            "line 4, column 7: presence.availability[0]: found no `topic`; allowed is a status topic such as robots/{device}/status",
+            "line 4, column 25: presence.availability[0].online[2]: found ``; allowed is a word that is not empty; an empty payload always \
+             removes the device",
+            "line 5, column 16: presence.availability[0].offline: found an empty list; allowed is at least one word",
+            "line 6, column 7: presence.availability[1]: `DEAD` means both online and offline, because ASCII case is ignored and a list that \
+             is left out has its default words; allowed is one of the two",
+            "line 9, column 20: presence.availability[2].jsonPointer: found `state`: a JSON pointer starts with `/`, as in /state (RFC 6901, 3)",
+            "line 10, column 21: presence.availability[2].retainedWill: found the number 1; allowed is true or false",
+            "line 11, column 17: presence.offlineAfter: found the number 30; allowed is never, or a duration such as 500ms, 30s, 5m or 1h",
+            "line 12, column 17: presence.offlineDelay: found `never`; allowed is a duration such as 500ms, 30s, 5m or 1h, from 0s to 8760h",
+            "line 13, column 13: presence.retained: found `maybe`; allowed is ignore or trust",
+            "line 14, column 15: presence.serverLost: found `drop`; allowed is keep, or a duration such as 500ms, 30s, 5m or 1h",
+        ],
+    );
+}
+
+#[test]
+fn conventions_are_checked() {
+    let found = faults(
+        "serverUrls: [tcp://a]\nconventions:\n  - tasmoto\n  - tasmota: {x: 1}\n  - homeAssistant: {prefix: a/+}\n  - esphome: {prefixes: ['#']}\n  - \
+         sparkplugB: {groups: [], hostId: a/b, rebirth: 1}\n  - emqxEvents\n  - emqxEvents: {clients: [r#x]}\n  - {a: 1, b: 2}\n  - 5\n  - homie\n  \
+         - homie: {domain: homie}\n",
+    );
+    let expected = [
+        "line 3, column 5: conventions[0]: found the unknown convention `tasmoto`; did you mean `tasmota`?",
+        "line 4, column 15: conventions[1].tasmota.x: found an unknown key; allowed are",
+        "line 5, column 29: conventions[2].homeAssistant.prefix: found `a/+`: a topic name contains no wildcard",
+        "line 6, column 26: conventions[3].esphome.prefixes[0]: found `#`: `#` does not fit here",
+        "line 7, column 26: conventions[4].sparkplugB.groups: found an empty list",
+        "line 7, column 38: conventions[4].sparkplugB.hostId: found `a/b`: allowed is a host id",
+        "line 7, column 52: conventions[4].sparkplugB.rebirth: found the number 1; allowed is true or false",
+        "line 8, column 5: conventions[5]: found no `clients`; required is a list of client ids",
+        "line 9, column 28: conventions[6].emqxEvents.clients[0]: found `r#x`: `#` takes a whole level",
+        "line 10, column 5: conventions[7]: found a map; allowed is the name of a convention",
+        "line 11, column 5: conventions[8]: found the unknown convention `5`",
+        "line 13, column 5: conventions[10]: found `homie` with the same options a second time",
+    ];
+    let found: Vec<&str> = found.lines().collect();
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}\n{expected}");
+    }
+}
+
+#[test]
+fn a_configuration_of_the_earlier_handler_works_as_it_is() {
+    let details = details(
+        "mqttBrokerUri: \"tcp://192.168.1.14:1883?client_id=akri\"\ntopics: [\"hello\", \"wow/#\"]\ntimeoutSeconds: 60\n",
+    );
+    assert!(details.legacy);
+    assert_eq!(
+        details.servers[0].urls[0].to_string(),
+        "tcp://192.168.1.14:1883"
+    );
+    assert_eq!(details.presence.offline_after, Some(seconds(60)));
+    let id = details
+        .identify("wow/a/b")
+        .unwrap()
+        .device(&details.servers[0].name);
+    assert_eq!(id.as_str(), "192-168-1-14-1883/wow/a/b");
+    let properties = details.properties(&id);
+    assert_eq!(properties["MQTT_TOPIC"], "wow/a/b");
+    assert_eq!(properties["MQTT_BROKER_URI"], "tcp://192.168.1.14:1883");
+    assert_eq!(properties["MQTT_TOPICS"], "[\"wow/a/b\"]");
+    assert!(!properties.contains_key("MQTT_IDENTITY"));
+}
+
+#[test]
+fn the_two_forms_do_not_mix() {
+    check(
+        "mqttBrokerUri: tcp://a\nserverUrls: [tcp://b]\ntopics: [a]\npresence: {}\n",
+        &[
+            "line 1, column 1: timeoutSeconds: found no `timeoutSeconds`; the form of the earlier MQTT handler needs a number of seconds",
+            "line 2, column 1: serverUrls: found together with `mqttBrokerUri` in line 1, which is the form of the earlier MQTT handler; \
+             allowed are keys of one form only (mqttBrokerUri becomes serverUrls, timeoutSeconds becomes presence.offlineAfter)",
+            "line 4, column 1: presence: found together with `mqttBrokerUri` in line 1, which is the form of the earlier MQTT handler; \
+             allowed are keys of one form only (mqttBrokerUri becomes serverUrls, timeoutSeconds becomes presence.offlineAfter)",
+        ],
+    );
+    let found = faults("timeoutSeconds: 0\ntopics: []\npropertiesPrefix: 1a\n");
+    assert_eq!(found.lines().count(), 4, "{found}");
+}
+
+/// Texts made of the words of a Configuration.
+fn configurationish() -> impl Strategy<Value = String> {
+    let value = prop::sample::select(vec![
+        "tcp://a",
+        "[tcp://a, 'ws://[::1]/x']",
+        "['a/{b}/#']",
+        "['#']",
+        "[tasmota, {homie: {domain: x}}]",
+        "{}",
+        "[]",
+        "~",
+        "5",
+        "5m",
+        "1MiB",
+        "never",
+        "[{topic: 'a/{b}/c', online: [x]}]",
+        "{availability: [{topic: '+/s'}]}",
+        "{qos: 1}",
+        "\"\\0\"",
+        "[{urls: [tcp://b]}]",
+    ]);
+    let keys = [
+        KEYS.as_slice(),
+        &[
+            "name",
+            "mqttBrokerUri",
+            "timeoutSeconds",
+            "availability",
+            "#",
+            "? ",
+        ],
+    ]
+    .concat();
+    let line = (prop::sample::select(keys), value, 0_usize..3);
+    prop::collection::vec(line, 0..8).prop_map(|lines| {
+        lines
+            .into_iter()
+            .map(|(key, value, indent)| format!("{}{key}: {value}\n", " ".repeat(indent / 2)))
+            .collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in prop_oneof![configurationish(), any::<String>()]) {
+        match Details::parse(&text) {
+            Ok(details) => {
+                prop_assert!(!details.servers.is_empty());
+                let _ = (details.request_id(), details.unsupported());
+                for topic in ["a/b/c", "$SYS/x", "", "a//c", "x/s"] {
+                    if let Some(found) = details.identify(topic) {
+                        let _ = details.properties(&found.device(&details.servers[0].name));
                     }
                 }
             }
-            Err(e) => println!("{e}"),
+            Err(faults) => prop_assert!(faults.iter().all(|f| f.line >= 1 && f.column >= 1 && !f.message.is_empty())),
         }
     }
 }

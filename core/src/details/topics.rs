@@ -1,6 +1,8 @@
 //! Reads `topics` and `identity`, and checks that all entries give a device the same id.
 //! In: nodes. Out: patterns with their places, and faults that name both lines.
 
+use std::collections::BTreeSet;
+
 use super::read::{Field, Reader};
 use super::sections::Presence;
 use crate::topic::{Naming, TopicPattern};
@@ -110,12 +112,11 @@ pub(super) fn same_ids(
         let by_identity = identity
             .iter()
             .any(|i| i.pattern.filter().covers(pattern.filter()));
-        let shape = shape(pattern);
         if by_identity
             || identity
                 .iter()
                 .chain(topics)
-                .any(|other| fit(&shape, &self::shape(&other.pattern)))
+                .any(|other| fit(pattern, &other.pattern))
         {
             continue;
         }
@@ -129,11 +130,11 @@ pub(super) fn same_ids(
         let message = format!(
             "`{pattern}` names devices `{}`, but {} `{}` in line {} names them `{}`; allowed is a pattern with the same \
              captures, or an `identity` pattern that takes both",
-            sample(pattern, &shape),
+            sample(pattern),
             near.key,
             near.pattern,
             near.at.line,
-            sample(&near.pattern, &self::shape(&near.pattern)),
+            sample(&near.pattern),
         );
         reader.fault(*at, &key, message);
     }
@@ -152,16 +153,20 @@ fn shape(pattern: &TopicPattern) -> Vec<Option<String>> {
     }
 }
 
-/// Whether two shapes have a name in common.
-fn fit(a: &[Option<String>], b: &[Option<String>]) -> bool {
-    a.len() == b.len()
-        && a.iter()
-            .zip(b)
-            .all(|(a, b)| a.is_none() || b.is_none() || a == b)
+/// Whether two patterns give names in common; not if they have the same captures in another order.
+fn fit(a: &TopicPattern, b: &TopicPattern) -> bool {
+    let names = |p: &TopicPattern| p.capture_names().map(str::to_owned).collect::<Vec<_>>();
+    let sorted = |p: &TopicPattern| names(p).into_iter().collect::<BTreeSet<_>>();
+    if names(a) != names(b) && sorted(a) == sorted(b) {
+        return false;
+    }
+    let (a, b) = (shape(a), shape(b));
+    let level = |(a, b): (&Option<String>, &Option<String>)| a.is_none() || b.is_none() || a == b;
+    a.len() == b.len() && a.iter().zip(&b).all(level)
 }
 
 /// A name as the pattern gives it, for people: `{site}/{device}` or `robots/+`.
-fn sample(pattern: &TopicPattern, shape: &[Option<String>]) -> String {
+fn sample(pattern: &TopicPattern) -> String {
     if pattern.naming() == Naming::Captures {
         let names: Vec<String> = pattern
             .capture_names()
@@ -169,9 +174,9 @@ fn sample(pattern: &TopicPattern, shape: &[Option<String>]) -> String {
             .collect();
         return names.join("/");
     }
-    let levels: Vec<&str> = shape
-        .iter()
-        .map(|level| level.as_deref().unwrap_or("+"))
+    let levels: Vec<String> = shape(pattern)
+        .into_iter()
+        .map(|level| level.unwrap_or("+".to_owned()))
         .collect();
     levels.join("/")
 }
