@@ -111,10 +111,12 @@ impl Details {
     /// The smallest filters for the data topics of the device with this name, sorted.
     #[must_use]
     pub fn device_filters(&self, name: &str) -> Vec<TopicFilter> {
+        let announcing = self.presence.availability.iter().map(|rule| &rule.topic);
+        let earlier: Vec<&TopicPattern> = self.identity.iter().chain(announcing).collect();
         let mut filters: Vec<TopicFilter> = self
             .topics
             .iter()
-            .flat_map(|topic| self.narrowed(topic, name))
+            .flat_map(|topic| Self::narrowed(topic, name, &earlier))
             .collect();
         filters.sort();
         filters.dedup();
@@ -131,10 +133,11 @@ impl Details {
 
     /// The availability rules of the device with this name, each with a filter for it alone.
     fn device_availability(&self, name: &str) -> Vec<(TopicFilter, &Availability)> {
+        let identity: Vec<&TopicPattern> = self.identity.iter().collect();
         let mut rules = Vec::new();
         for rule in &self.presence.availability {
             rules.extend(
-                self.narrowed(&rule.topic, name)
+                Self::narrowed(&rule.topic, name, &identity)
                     .into_iter()
                     .map(|filter| (filter, rule)),
             );
@@ -142,21 +145,16 @@ impl Details {
         rules
     }
 
-    /// The topics that `pattern` takes and that name this device, by identity or by itself.
-    fn narrowed(&self, pattern: &TopicPattern, name: &str) -> Vec<TopicFilter> {
-        let mut filters: Vec<TopicFilter> = self
-            .identity
+    /// The topics that `pattern` takes and that name this device, by a pattern that decides
+    /// `earlier` or by itself.
+    fn narrowed(pattern: &TopicPattern, name: &str, earlier: &[&TopicPattern]) -> Vec<TopicFilter> {
+        let mut filters: Vec<TopicFilter> = earlier
             .iter()
-            .filter(|identity| identity.filter().intersects(pattern.filter()))
-            .filter_map(|identity| identity.for_device(name)?.intersection(pattern.filter()))
+            .filter(|other| other.filter().intersects(pattern.filter()))
+            .filter_map(|other| other.for_device(name)?.intersection(pattern.filter()))
             .collect();
         let own = pattern.for_device(name);
-        filters.extend(own.filter(|own| {
-            !self
-                .identity
-                .iter()
-                .any(|identity| identity.filter().covers(own))
-        }));
+        filters.extend(own.filter(|own| !earlier.iter().any(|other| other.filter().covers(own))));
         filters.sort();
         filters.dedup();
         filters
