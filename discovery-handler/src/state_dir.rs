@@ -1,0 +1,236 @@
+//! Files that outlive the process: rosters, the cluster id, client-id suffixes, slots.
+//! In: names and bytes. Out: the same bytes later, also after a crash in the middle of a write.
+//! What the bytes mean is left to those who write them.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use tracing::warn;
+
+/// Largest file read back: 20,000 devices with ids of 256 bytes are 8 MiB.
+const MAX_FILE: u64 = 64 * 1024 * 1024;
+
+/// A directory of small files that are replaced as a whole.
+#[derive(Clone, Debug)]
+pub struct StateDir {
+    /// `None`: nothing can be written, so nothing is kept.
+    path: Option<PathBuf>,
+}
+
+impl StateDir {
+    /// Opens a directory, making it when it is missing. One that cannot be written is a warning,
+    /// and nothing is kept then.
+    pub fn open(path: &Path) -> Self {
+        match probe(path) {
+            Ok(()) => Self {
+                path: Some(path.to_owned()),
+            },
+            Err(error) => {
+                warn!(path = %path.display(), %error, "state directory cannot be written; rosters live in memory");
+                Self { path: None }
+            }
+        }
+    }
+
+    /// A directory that keeps nothing.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        Self { path: None }
+    }
+
+    /// Whether anything is kept.
+    #[must_use]
+    pub fn is_durable(&self) -> bool {
+        self.path.is_some()
+    }
+
+    /// The bytes last written under a name, or `None`.
+    #[must_use]
+    pub fn read(&self, name: &str) -> Option<Vec<u8>> {
+        let path = self.path.as_ref()?.join(name);
+        match read_bounded(&path) {
+            Ok(bytes) => Some(bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                warn!(path = %path.display(), %error, "state file cannot be read");
+                None
+            }
+        }
+    }
+
+    /// Replaces a file so that a crash leaves either the old or the new bytes.
+    ///
+    /// # Errors
+    /// What the file system answered.
+    pub fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let Some(directory) = &self.path else {
+            return Ok(());
+        };
+        let temporary = directory.join(format!(".{name}.new"));
+        let mut file = private_file().truncate(true).open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, directory.join(name))?;
+        File::open(directory)?.sync_all()
+    }
+
+    /// Replaces a file that only running processes read: not synced to the disk.
+    ///
+    /// # Errors
+    /// What the file system answered.
+    pub fn replace_volatile(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let Some(directory) = &self.path else {
+            return Ok(());
+        };
+        let temporary = directory.join(format!(".{name}.new"));
+        let mut file = private_file().truncate(true).open(&temporary)?;
+        file.write_all(bytes)?;
+        std::fs::rename(&temporary, directory.join(name))
+    }
+
+    /// Removes a file; a missing one is fine.
+    pub fn remove(&self, name: &str) {
+        if let Some(directory) = &self.path {
+            // A file that is gone is what was asked for.
+            let _ = std::fs::remove_file(directory.join(name));
+        }
+    }
+
+    /// Moves a damaged file aside, so that it can be looked at and is not read again.
+    pub fn set_aside(&self, name: &str, why: &dyn std::fmt::Display) {
+        let Some(directory) = &self.path else {
+            return;
+        };
+        let (from, to) = (
+            directory.join(name),
+            directory.join(format!("{name}.damaged")),
+        );
+        match std::fs::rename(&from, &to) {
+            Ok(()) => {
+                warn!(path = %from.display(), moved_to = %to.display(), %why, "damaged state file moved aside");
+            }
+            Err(error) => {
+                warn!(path = %from.display(), %error, %why, "damaged state file cannot be moved aside");
+            }
+        }
+    }
+
+    /// Names that end in `suffix` with the time of their last change, newest first.
+    #[must_use]
+    pub fn list(&self, suffix: &str) -> Vec<(String, SystemTime)> {
+        let entries = self
+            .path
+            .as_ref()
+            .and_then(|path| std::fs::read_dir(path).ok());
+        let mut found: Vec<(String, SystemTime)> = entries
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| {
+                let entry = entry.ok()?;
+                let name = entry.file_name().into_string().ok()?;
+                let modified = entry.metadata().ok()?.modified().ok()?;
+                (name.ends_with(suffix) && !name.starts_with('.')).then_some((name, modified))
+            })
+            .collect();
+        found.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        found
+    }
+
+    /// Takes the lock of a name, or `None` while another process holds it. The lock goes with the process.
+    ///
+    /// # Errors
+    /// What the file system answered.
+    pub fn lock(&self, name: &str) -> io::Result<Option<Lock>> {
+        let Some(directory) = &self.path else {
+            return Ok(Some(Lock { _file: None }));
+        };
+        let file = private_file().open(directory.join(name))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Lock { _file: Some(file) })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+/// A held lock; dropping it, or dying, releases it.
+#[derive(Debug, Default)]
+pub struct Lock {
+    _file: Option<File>,
+}
+
+fn private_file() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.create(true).write(true).mode(0o600);
+    options
+}
+
+fn probe(path: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(path)?;
+    let file = path.join(format!(".probe-{}", std::process::id()));
+    private_file().open(&file)?;
+    std::fs::remove_file(&file)
+}
+
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = File::open(path)?
+        .take(MAX_FILE + 1)
+        .read_to_end(&mut bytes)?;
+    if u64::try_from(read).unwrap_or(u64::MAX) > MAX_FILE {
+        return Err(io::Error::other(format!(
+            "it has more than {MAX_FILE} bytes"
+        )));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_back_and_leaves_no_other_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDir::open(directory.path());
+        state.replace("a.json", b"one").unwrap();
+        state.replace("a.json", b"two").unwrap();
+        assert_eq!(state.read("a.json"), Some(b"two".to_vec()));
+        assert_eq!(state.read("b.json"), None);
+        assert_eq!(state.list(".json").len(), 1);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made_keeps_nothing_and_fails_nothing() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let state = StateDir::open(&file.path().join("below-a-file"));
+        assert!(!state.is_durable());
+        state.replace("a", b"x").unwrap();
+        assert_eq!(state.read("a"), None);
+    }
+
+    #[test]
+    fn a_lock_is_held_by_one_and_released_when_dropped() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDir::open(directory.path());
+        let held = state.lock("n-0.lock").unwrap();
+        assert!(held.is_some());
+        assert!(state.lock("n-0.lock").unwrap().is_none());
+        drop(held);
+        assert!(state.lock("n-0.lock").unwrap().is_some());
+    }
+
+    #[test]
+    fn a_damaged_file_is_set_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDir::open(directory.path());
+        state.replace("a.json", b"{").unwrap();
+        state.set_aside("a.json", &"cut short");
+        assert_eq!(state.read("a.json"), None);
+        assert_eq!(state.read("a.json.damaged"), Some(b"{".to_vec()));
+    }
+}
