@@ -112,7 +112,8 @@ impl Details {
     #[must_use]
     pub fn device_filters(&self, name: &str) -> Vec<TopicFilter> {
         let announcing = self.presence.availability.iter().map(|rule| &rule.topic);
-        let earlier: Vec<&TopicPattern> = self.identity.iter().chain(announcing).collect();
+        let earlier = self.identity.iter().chain(announcing);
+        let earlier: Vec<Earlier<'_>> = earlier.map(|p| (p, p.for_device(name))).collect();
         let mut filters: Vec<TopicFilter> = self
             .topics
             .iter()
@@ -133,7 +134,11 @@ impl Details {
 
     /// The availability rules of the device with this name, each with a filter for it alone.
     fn device_availability(&self, name: &str) -> Vec<(TopicFilter, &Availability)> {
-        let identity: Vec<&TopicPattern> = self.identity.iter().collect();
+        let identity: Vec<Earlier<'_>> = self
+            .identity
+            .iter()
+            .map(|p| (p, p.for_device(name)))
+            .collect();
         let mut rules = Vec::new();
         for rule in &self.presence.availability {
             rules.extend(
@@ -147,19 +152,22 @@ impl Details {
 
     /// The topics that `pattern` takes and that name this device, by a pattern that decides
     /// `earlier` or by itself.
-    fn narrowed(pattern: &TopicPattern, name: &str, earlier: &[&TopicPattern]) -> Vec<TopicFilter> {
+    fn narrowed(pattern: &TopicPattern, name: &str, earlier: &[Earlier<'_>]) -> Vec<TopicFilter> {
         let mut filters: Vec<TopicFilter> = earlier
             .iter()
-            .filter(|other| other.filter().intersects(pattern.filter()))
-            .filter_map(|other| other.for_device(name)?.intersection(pattern.filter()))
+            .filter_map(|(_, own)| own.as_ref()?.intersection(pattern.filter()))
             .collect();
         let own = pattern.for_device(name);
-        filters.extend(own.filter(|own| !earlier.iter().any(|other| other.filter().covers(own))));
+        filters
+            .extend(own.filter(|own| !earlier.iter().any(|(other, _)| other.filter().covers(own))));
         filters.sort();
         filters.dedup();
         filters
     }
 }
+
+/// A pattern that decides before others, and the filter of the device in question by it.
+type Earlier<'p> = (&'p TopicPattern, Option<TopicFilter>);
 
 fn presence_json(rules: &PresenceRules, availability: &[(TopicFilter, &Availability)]) -> String {
     let (online, offline) = (
