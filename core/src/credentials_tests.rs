@@ -1,3 +1,5 @@
+//! Whose credentials go to which server, and that no secret is ever printed.
+
 use super::*;
 use crate::details::{Failover, ServerUrl};
 use crate::identity::ServerName;

@@ -1,3 +1,6 @@
+//! Properties of devices: exactly those of the table, and the same after a round trip through an
+//! environment; each device gets all of its topics and only its own.
+
 use std::time::Duration;
 
 use proptest::prelude::*;

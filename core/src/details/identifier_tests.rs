@@ -1,3 +1,5 @@
+//! Which entry decides, and which device a topic names by it.
+
 use super::super::Details;
 use super::*;
 use crate::identity::ServerName;

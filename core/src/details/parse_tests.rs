@@ -1,3 +1,5 @@
+//! What a Configuration may say, and the fault of everything else at its line and column.
+
 use std::time::Duration;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! URLs in all their forms, and what is none.
+
 use super::*;
 
 fn url(text: &str) -> Result<String, UrlError> {

@@ -1,3 +1,5 @@
+//! Filters against a naive reading of MQTT 5.0, 4.7, over every topic of up to four levels.
+
 use proptest::prelude::*;
 
 use super::*;

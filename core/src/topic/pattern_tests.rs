@@ -1,3 +1,5 @@
+//! Captures, and that the filter of a device takes its topics and no other.
+
 use proptest::prelude::*;
 
 use super::super::filter::tests::topics;

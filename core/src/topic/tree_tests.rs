@@ -1,3 +1,5 @@
+//! The tree against its filters one by one.
+
 use proptest::prelude::*;
 
 use super::super::filter::tests::{any_filter, topics};

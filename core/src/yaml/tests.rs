@@ -1,3 +1,5 @@
+//! Places, limits and refusals, and that no text whatever makes the reader panic.
+
 use proptest::prelude::*;
 
 use super::manifest::configurations;
