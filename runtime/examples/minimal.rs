@@ -15,14 +15,15 @@ struct Arguments {
     /// How the program ends
     #[arg(long, value_enum, default_value_t = Outcome::Serve)]
     outcome: Outcome,
+    /// Finds a fault in its configuration
+    #[arg(long)]
+    refuse: bool,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Outcome {
     /// Serves until it is stopped
     Serve,
-    /// Finds a fault in its configuration
-    Usage,
     /// Loses a critical task to an error
     Fail,
     /// Loses a critical task to a panic
@@ -38,8 +39,8 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments, shutdown: Shutdown) -> anyhow::Result<()> {
-    if matches!(arguments.outcome, Outcome::Usage) {
-        return Err(UsageError::new("--outcome: found usage, allowed is anything else").into());
+    if arguments.refuse {
+        return Err(UsageError::new("--refuse: found true, allowed is false").into());
     }
     let health = Health::new();
     let serving = health.condition("serving", "not listening yet");
@@ -54,7 +55,7 @@ async fn run(arguments: Arguments, shutdown: Shutdown) -> anyhow::Result<()> {
         Outcome::Fail => tasks.critical("work", async { Err(anyhow::anyhow!("disk full")) }),
         Outcome::Panic => tasks.critical("work", async { panic!("index 7") }),
         Outcome::Hang => tasks.critical("work", std::future::pending()),
-        Outcome::Serve | Outcome::Usage => {}
+        Outcome::Serve => {}
     }
     tasks.join().await
 }

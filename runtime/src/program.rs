@@ -6,7 +6,8 @@ use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{ArgMatches, Args, Command, FromArgMatches as _};
+use clap::builder::FalseyValueParser;
+use clap::{ArgAction, ArgMatches, Args, Command, FromArgMatches as _};
 use tokio::runtime::Runtime;
 
 use crate::exit;
@@ -121,10 +122,14 @@ fn with_variables(command: Command) -> Command {
             if argument.get_env().is_some() {
                 return argument;
             }
-            argument.env(format!(
-                "{PREFIX}{}",
-                long.to_ascii_uppercase().replace('-', "_")
-            ))
+            let variable = format!("{PREFIX}{}", long.to_ascii_uppercase().replace('-', "_"));
+            match argument.get_action() {
+                // Manifests set such variables to 1 or leave them empty as often as to true.
+                ArgAction::SetTrue => argument
+                    .value_parser(FalseyValueParser::new())
+                    .env(variable),
+                _ => argument.env(variable),
+            }
         })
         .mut_subcommands(with_variables)
 }

@@ -141,11 +141,7 @@ fn loss_of_a_critical_task_ends_it_with_1_and_the_reason() {
 
 #[test]
 fn wrong_usage_ends_it_with_2_before_anything_starts() {
-    for arguments in [
-        &["--outcome", "usage"][..],
-        &["--outcome", "no"],
-        &["--no-such-flag"],
-    ] {
+    for arguments in [&["--refuse"][..], &["--outcome", "no"], &["--no-such-flag"]] {
         let ended = run(arguments);
         assert_eq!(ended.code, Some(2), "{arguments:?}");
         assert_eq!(ended.output, "");
@@ -162,13 +158,26 @@ fn wrong_usage_ends_it_with_2_before_anything_starts() {
 
 #[test]
 fn variable_does_what_its_flag_does_and_the_flag_wins() {
-    let ended = end(minimal().env("AKRI_MQTT_OUTCOME", "usage").spawn().unwrap());
-    assert_eq!(ended.code, Some(2));
-    let mut command = minimal();
-    command
-        .env("AKRI_MQTT_OUTCOME", "usage")
-        .args(["--outcome", "fail"]);
-    assert_eq!(end(command.spawn().unwrap()).code, Some(1));
+    let code = |name: &str, value: &str, arguments: &[&str]| {
+        let mut command = minimal();
+        command.env(name, value).args(arguments);
+        end(command.spawn().unwrap()).code
+    };
+    assert_eq!(code("AKRI_MQTT_OUTCOME", "no", &[]), Some(2));
+    assert_eq!(
+        code("AKRI_MQTT_OUTCOME", "no", &["--outcome", "fail"]),
+        Some(1)
+    );
+    for yes in ["1", "true", "yes"] {
+        assert_eq!(code("AKRI_MQTT_REFUSE", yes, &[]), Some(2), "{yes}");
+    }
+    for no in ["", "0", "false"] {
+        assert_eq!(
+            code("AKRI_MQTT_REFUSE", no, &["--outcome", "fail"]),
+            Some(1),
+            "{no}"
+        );
+    }
 }
 
 #[test]
