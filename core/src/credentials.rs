@@ -180,9 +180,13 @@ impl Credentials {
         check.full(CA_CERT, ca_cert)?;
         check.full(CLIENT_CERT, client_cert)?;
         check.full(CLIENT_KEY, client_key)?;
+        let username = check.text(USERNAME, check.sized(USERNAME, username)?)?;
+        let password = check.sized(PASSWORD, password)?;
+        // A Secret whose keys are there but empty means that nobody logs in.
+        let anonymous = username.as_deref() == Some("") && password.is_none_or(<[u8]>::is_empty);
         Ok(Self {
-            username: check.text(USERNAME, check.sized(USERNAME, username)?)?,
-            password: check.sized(PASSWORD, password)?.map(Secret::new),
+            username: username.filter(|_| !anonymous),
+            password: password.filter(|_| !anonymous).map(Secret::new),
             ca_cert: ca_cert.map(<[u8]>::to_vec),
             client_cert: client_cert.map(<[u8]>::to_vec),
             client_key: client_key.map(Secret::new),

@@ -1,5 +1,7 @@
 //! Whose credentials go to which server, and that no secret is ever printed.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::details::{Failover, ServerUrl};
 use crate::identity::ServerName;
@@ -179,4 +181,30 @@ fn no_secret_is_printed() {
         ..Sources::default()
     };
     assert!(!format!("{sources:?}").contains("s3"));
+}
+
+#[test]
+fn an_empty_login_is_none() {
+    let empty = [("MQTT_USERNAME", ""), ("MQTT_PASSWORD", "\n")];
+    assert_eq!(resolve(&empty), Ok(Credentials::default()));
+    assert_eq!(
+        resolve(&[("MQTT_USERNAME", ""), ("MQTT_PASSWORD", "token")]),
+        Ok(login("", "token"))
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic_or_are_shown(value in prop::collection::vec(any::<u8>(), 0..40)) {
+        let names = ["MQTT_USERNAME", "MQTT_PASSWORD", "MQTT_CA_CERT", "MQTT_CLIENT_CERT", "MQTT_CLIENT_KEY"];
+        let values: Values = names.iter().map(|name| ((*name).to_owned(), value.clone())).collect();
+        let sources = Sources { properties: Some(&values), ..Sources::default() };
+        let shown = match Credentials::resolve(&server("plant-a", &["tcp://a"]), &sources) {
+            Ok(credentials) => format!("{credentials:?}"),
+            Err(error) => error.to_string(),
+        };
+        let text = String::from_utf8_lossy(&value);
+        let text = text.trim();
+        prop_assert!(text.len() < 4 || !shown.contains(text), "{}", shown);
+    }
 }

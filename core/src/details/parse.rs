@@ -96,6 +96,7 @@ fn document(reader: &mut Reader, node: &Node) -> Option<Details> {
         reader.fault(at, "topics", message.to_owned());
     }
     topics::need_identity(reader, &topics, &identity);
+    topics::need_identity(reader, &presence.topics(), &identity);
     topics::same_ids(reader, &presence, &topics, &identity);
     let parts = Parts {
         servers,

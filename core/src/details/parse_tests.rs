@@ -372,6 +372,13 @@ fn filters_that_name_no_device_need_an_identity() {
             "{yaml}identity: ['+/{{device}}/#', '/{{device}}']\n"
         ));
     }
+    let status = faults("serverUrls: [tcp://a]\npresence: {availability: [{topic: '#'}]}\n");
+    assert!(
+        status.starts_with(
+            "line 2, column 35: presence.availability[0].topic: found `#`, which does not say"
+        ),
+        "{status}"
+    );
     for filter in ["{device}/#", "+/x/#", "+", "+/+", "a/#"] {
         details(&format!("serverUrls: [tcp://a]\ntopics: ['{filter}']\n"));
     }

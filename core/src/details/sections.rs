@@ -7,6 +7,7 @@ use super::model::{
     Availability, Limits, MqttRules, PresenceRules, QoS, RetainedData, ServerLost, VersionChoice,
 };
 use super::read::{Field, Map, Reader, shown};
+use super::topics::Placed;
 use crate::topic::{TopicFilter, TopicPattern};
 use crate::yaml::Position;
 
@@ -58,6 +59,17 @@ pub(crate) struct Presence {
 }
 
 impl Presence {
+    /// The availability topics at their places.
+    pub fn topics(&self) -> Vec<Placed> {
+        let rules = self.rules.availability.iter().zip(&self.places).enumerate();
+        let placed = |(index, (rule, at)): (usize, (&Availability, &Position))| Placed {
+            pattern: rule.topic.clone(),
+            at: *at,
+            key: format!("presence.availability[{index}].topic"),
+        };
+        rules.map(placed).collect()
+    }
+
     /// The rules, with the default of `offlineAfter`, which depends on whether anything announces.
     pub fn settled(self, conventions: bool) -> PresenceRules {
         let announced = conventions || !self.rules.availability.is_empty();

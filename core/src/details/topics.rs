@@ -13,7 +13,7 @@ const MAX_TOPICS: usize = 1000;
 
 /// A pattern at its place.
 #[derive(Clone, Debug)]
-pub(super) struct Placed {
+pub(crate) struct Placed {
     pub pattern: TopicPattern,
     pub at: Position,
     pub key: String,
@@ -101,14 +101,8 @@ pub(super) fn same_ids(
     if topics.is_empty() && identity.is_empty() {
         return;
     }
-    for (index, (rule, at)) in presence
-        .rules
-        .availability
-        .iter()
-        .zip(&presence.places)
-        .enumerate()
-    {
-        let pattern = &rule.topic;
+    for Placed { pattern, at, key } in presence.topics() {
+        let pattern = &pattern;
         let by_identity = identity
             .iter()
             .any(|i| i.pattern.filter().covers(pattern.filter()));
@@ -126,7 +120,6 @@ pub(super) fn same_ids(
             .or(topics.first())
             .or(identity.first());
         let Some(near) = near else { continue };
-        let key = format!("presence.availability[{index}].topic");
         let message = format!(
             "`{pattern}` names devices `{}`, but {} `{}` in line {} names them `{}`; allowed is a pattern with the same \
              captures, or an `identity` pattern that takes both",
@@ -136,7 +129,7 @@ pub(super) fn same_ids(
             near.at.line,
             sample(&near.pattern),
         );
-        reader.fault(*at, &key, message);
+        reader.fault(at, &key, message);
     }
 }
 
