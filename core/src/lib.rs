@@ -4,6 +4,7 @@ pub mod clock;
 pub mod credentials;
 pub mod details;
 pub mod identity;
+pub mod presence;
 pub mod properties;
 pub mod topic;
 pub mod yaml;

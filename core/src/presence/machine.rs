@@ -1,0 +1,394 @@
+//! The machine from outside: what happens goes in, what is published comes out. In: messages,
+//! connections and time. Out: calls to the transitions of `states`, which change the records.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::devices::{self, Devices, Place, ServerIndex, Slot};
+use super::flapping::Flapping;
+use super::rules::{Finding, Rules};
+use super::server::{Due, Link, Server};
+use super::tick::{Base, Tick};
+use super::timers::Timers;
+use super::{
+    Counters, Explanation, Ignored, Inbound, Options, Reason, Roster, RosterEntry, State, Wanted,
+};
+use crate::clock::Now;
+use crate::details::{Details, PresenceRules, ServerLost};
+use crate::identity::{DeviceId, ServerName};
+use crate::properties::DeviceSpec;
+
+/// Which devices of one request are present, and why.
+#[derive(Debug)]
+pub struct Presence {
+    pub(super) base: Base,
+    pub(super) rules: Rules,
+    pub(super) settings: PresenceRules,
+    pub(super) max_devices: usize,
+    pub(super) options: Options,
+    /// Sorted by name.
+    pub(super) servers: Vec<Server>,
+    pub(super) devices: Devices,
+    pub(super) timers: Timers,
+    pub(super) flapping: Flapping,
+    pub(super) places: super::states::Places,
+    pub(super) counters: Counters,
+    pub(super) revision: u64,
+    pub(super) next_order: u64,
+    found: Vec<Finding>,
+}
+
+impl Presence {
+    /// The machine of a Configuration.
+    #[must_use]
+    pub fn new(details: Arc<Details>, options: Options, now: Now) -> Self {
+        let servers = details.servers.iter().map(|s| s.name.clone()).collect();
+        let settings = details.presence.clone();
+        let max_devices = details.limits.max_devices;
+        let rules = Rules::of_details(details);
+        Self::build(rules, settings, (max_devices, options), servers, now)
+    }
+
+    /// The machine of a single device, by the rules that its pod was given.
+    #[must_use]
+    pub fn for_device(device: Arc<DeviceSpec>, now: Now) -> Self {
+        let servers = vec![device.server.name.clone()];
+        let settings = device.presence.clone();
+        let rules = Rules::of_device(device);
+        Self::build(rules, settings, (1, Options::default()), servers, now)
+    }
+
+    fn build(
+        rules: Rules,
+        settings: PresenceRules,
+        (max_devices, options): (usize, Options),
+        mut names: Vec<ServerName>,
+        now: Now,
+    ) -> Self {
+        let base = Base::new(now.mono);
+        names.sort();
+        names.dedup();
+        names.truncate(usize::from(ServerIndex::MAX));
+        Self {
+            base,
+            rules,
+            settings,
+            max_devices,
+            options,
+            servers: names
+                .into_iter()
+                .map(|name| Server::new(name, Tick::START))
+                .collect(),
+            devices: Devices::new(),
+            timers: Timers::default(),
+            flapping: Flapping::default(),
+            places: super::states::Places::default(),
+            counters: Counters::default(),
+            revision: 0,
+            next_order: 0,
+            found: Vec::new(),
+        }
+    }
+
+    /// Publishes the devices of a roster as unconfirmed. Those that are known already, those of
+    /// servers that the request does not name any more, and rosters of another version are left out.
+    pub fn restore(&mut self, roster: &Roster, now: Now) {
+        if roster.version != Roster::VERSION {
+            return;
+        }
+        let now = self.base.tick(now.mono);
+        let mut entries: Vec<&RosterEntry> = roster
+            .devices
+            .iter()
+            .filter(|e| e.state.is_present())
+            .collect();
+        entries.sort_by_key(|entry| entry.order);
+        for entry in entries {
+            self.restore_one(entry, now);
+        }
+    }
+
+    fn restore_one(&mut self, entry: &RosterEntry, now: Tick) {
+        let Some(server) = self.server_index(entry.id.server()) else {
+            return;
+        };
+        if self.devices.find(server, entry.id.name()).is_some() {
+            return;
+        }
+        let lost_after = self.lost_after();
+        if let Some(server) = self.servers.get_mut(usize::from(server)) {
+            server.restored(now, lost_after);
+        }
+        let order = entry.order.max(self.next_order);
+        self.next_order = order.saturating_add(1);
+        let Some(slot) = self.insert(entry.id.clone(), server, order, now) else {
+            return;
+        };
+        self.enter_unconfirmed(slot, Reason::Restored, now);
+    }
+
+    /// What to subscribe on every server, sorted. It never changes.
+    #[must_use]
+    pub fn subscriptions(&self) -> Vec<Wanted> {
+        self.rules.wanted().to_vec()
+    }
+
+    /// CONNACK was received.
+    pub fn on_connected(&mut self, server: &ServerName, now: Now) {
+        let now = self.base.tick(now.mono);
+        if let Some(server) = self.server_mut(server) {
+            server.connect(now);
+        }
+    }
+
+    /// Every filter has its SUBACK on this connection. From here on, the grace runs.
+    pub fn on_subscribed(&mut self, server: &ServerName, now: Now) {
+        let now = self.base.tick(now.mono);
+        let grace = self.settings.reconnect_grace;
+        if let Some(server) = self.server_mut(server) {
+            server.subscribed(now, grace);
+        }
+    }
+
+    /// The connection is gone, or could not be made; then `last_packet` does not matter.
+    pub fn on_disconnected(&mut self, server: &ServerName, last_packet: Instant, now: Now) {
+        let (last_packet, now) = (self.base.tick(last_packet), self.base.tick(now.mono));
+        let lost_after = self.lost_after();
+        let Some(index) = self.server_index(server) else {
+            return;
+        };
+        self.catch_up(index, now);
+        let Some(server) = self.servers.get_mut(usize::from(index)) else {
+            return;
+        };
+        if let Some(since) = server.disconnect(last_packet.min(now), lost_after) {
+            self.revisit(index, since, now);
+        }
+    }
+
+    /// A packet was received, of any kind.
+    pub fn on_packet(&mut self, server: &ServerName, at: Instant) {
+        let at = self.base.tick(at);
+        if let Some(index) = self.server_index(server) {
+            self.packet(index, at);
+        }
+    }
+
+    fn packet(&mut self, index: ServerIndex, at: Tick) {
+        let Some(server) = self.servers.get_mut(usize::from(index)) else {
+            return;
+        };
+        server.packet(at);
+        if server.needs_probe() {
+            self.wake(index, at);
+        }
+    }
+
+    /// A message was received.
+    pub fn on_message(&mut self, server: &ServerName, message: Inbound<'_>, now: Now) {
+        let now = self.base.tick(now.mono);
+        self.counters.messages += 1;
+        let Some(index) = self.server_index(server) else {
+            self.counters.ignore(Ignored::UnknownServer);
+            return;
+        };
+        self.catch_up(index, now);
+        if let Some(server) = self.servers.get_mut(usize::from(index)) {
+            server.packet(now);
+            if message.retained {
+                server.retained(now);
+            }
+        }
+        let mut found = std::mem::take(&mut self.found);
+        match self.rules.read(&message, &mut found) {
+            Ok(()) => {
+                for finding in found.drain(..) {
+                    self.observe(index, &finding, message.retained, now);
+                }
+            }
+            Err(reason) => self.counters.ignore(reason),
+        }
+        self.found = found;
+        self.packet(index, now);
+    }
+
+    /// When to call [`Presence::handle_timeout`], if nothing else happens before.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let servers = self.servers.iter().filter_map(Server::next);
+        let next = servers
+            .chain(self.timers.next())
+            .chain(self.flapping.next())
+            .min()?;
+        self.base.instant(next)
+    }
+
+    /// Does what has come due.
+    pub fn handle_timeout(&mut self, now: Now) {
+        let now = self.base.tick(now.mono);
+        for index in 0..self.servers.len() {
+            if let Ok(index) = ServerIndex::try_from(index) {
+                self.catch_up(index, now);
+            }
+        }
+        while let Some((at, slot)) = self.timers.pop(now) {
+            self.on_timer(at, slot, now);
+        }
+        while let Some(slot) = self.flapping.pop(now) {
+            if let Some(device) = self.devices.get_mut(slot) {
+                device.flaps = None;
+            }
+        }
+        self.counters.flapping = u64::try_from(self.flapping.len()).unwrap_or(u64::MAX);
+        let devices = &self.devices;
+        self.timers.tidy(devices.len(), |at, slot| {
+            devices.get(slot).is_some_and(|d| d.armed == Some(at))
+        });
+    }
+
+    /// What has come due for a server, before anything else that happens now.
+    fn catch_up(&mut self, index: ServerIndex, now: Tick) {
+        while let Some(due) = self
+            .servers
+            .get_mut(usize::from(index))
+            .and_then(|server| server.pop(now))
+        {
+            match due {
+                Due::Resumed => self.wake(index, now),
+                Due::SnapshotComplete => self.sweep(index, now),
+                Due::Lost => self.lose(index, now),
+                Due::Settled => {}
+            }
+        }
+    }
+
+    /// Servers of which a packet is needed before a deadline can take effect: send a PINGREQ.
+    #[must_use]
+    pub fn needs_probe(&self) -> Vec<ServerName> {
+        let waiting = self.servers.iter().filter(|server| server.needs_probe());
+        waiting.map(|server| server.name.clone()).collect()
+    }
+
+    /// Changes whenever the list of published devices changes.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The published devices, sorted by id.
+    pub fn published(&self) -> impl ExactSizeIterator<Item = &DeviceId> {
+        self.devices.published().iter()
+    }
+
+    /// Whether the first list can be given out: every server has settled or is waited for no longer.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.servers.iter().all(Server::is_settled)
+    }
+
+    /// The published devices, to be kept.
+    #[must_use]
+    pub fn roster(&self) -> Roster {
+        let mut devices: Vec<RosterEntry> = self
+            .devices
+            .slots()
+            .filter(|(_, device)| device.place == Place::In)
+            .map(|(_, device)| RosterEntry {
+                id: device.id.clone(),
+                order: device.order,
+                state: device.state,
+            })
+            .collect();
+        devices.sort_by(|a, b| a.id.cmp(&b.id));
+        Roster {
+            version: Roster::VERSION,
+            devices,
+        }
+    }
+
+    /// Why a device is in its state; `None` for one that is not known.
+    #[must_use]
+    pub fn explain(&self, id: &DeviceId, now: Now) -> Option<Explanation> {
+        let server = self.server_index(id.server())?;
+        let slot = self.devices.find(server, id.name())?;
+        self.explain_slot(slot, now)
+    }
+
+    /// All that is known, sorted by id, as `GET /v1/presence` shows it.
+    #[must_use]
+    pub fn explain_all(&self, now: Now) -> Vec<Explanation> {
+        let mut slots: Vec<(&DeviceId, Slot)> = self
+            .devices
+            .slots()
+            .map(|(slot, device)| (&device.id, slot))
+            .collect();
+        slots.sort_unstable();
+        slots
+            .into_iter()
+            .filter_map(|(_, slot)| self.explain_slot(slot, now))
+            .collect()
+    }
+
+    /// What was counted, and how many devices there are.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub(super) fn server_index(&self, name: &ServerName) -> Option<ServerIndex> {
+        let index = self
+            .servers
+            .binary_search_by(|server| server.name.cmp(name))
+            .ok()?;
+        ServerIndex::try_from(index).ok()
+    }
+
+    fn server_mut(&mut self, name: &ServerName) -> Option<&mut Server> {
+        let index = self.server_index(name)?;
+        self.servers.get_mut(usize::from(index))
+    }
+
+    fn lost_after(&self) -> Option<Duration> {
+        match self.settings.server_lost {
+            ServerLost::Keep => None,
+            ServerLost::After(after) => Some(after),
+        }
+    }
+
+    /// Adds a device that is not there yet.
+    pub(super) fn insert(
+        &mut self,
+        id: DeviceId,
+        server: ServerIndex,
+        order: u64,
+        now: Tick,
+    ) -> Option<Slot> {
+        let slot = self.devices.insert(id, server, order, now)?;
+        self.counters.moved(None, Some(State::Offline));
+        Some(slot)
+    }
+
+    /// The device that a finding is about, made if it is not known.
+    pub(super) fn find_or_insert(
+        &mut self,
+        index: ServerIndex,
+        name: &str,
+        now: Tick,
+    ) -> Option<Slot> {
+        if let Some(slot) = self.devices.find(index, name) {
+            return Some(slot);
+        }
+        let server = self.servers.get(usize::from(index))?;
+        let id = devices::id(&server.name, name)?;
+        let order = self.next_order;
+        self.next_order = order.saturating_add(1);
+        self.insert(id, index, order, now)
+    }
+
+    /// Whether a server can be heard.
+    pub(super) fn is_connected(&self, index: ServerIndex) -> bool {
+        self.servers
+            .get(usize::from(index))
+            .is_some_and(|server| server.link != Link::Down)
+    }
+}

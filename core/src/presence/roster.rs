@@ -1,0 +1,51 @@
+//! The list of published devices that outlives the process. In: the devices of a machine. Out: a
+//! sorted list in a versioned form. Where it is kept is left to the shell.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::State;
+use crate::identity::DeviceId;
+
+/// The published devices of one request, sorted by id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Roster {
+    /// Of this form; [`Roster::VERSION`] is the one that is understood.
+    pub version: u32,
+    /// Sorted by id.
+    pub devices: Vec<RosterEntry>,
+}
+
+/// A device of a roster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RosterEntry {
+    /// Its id.
+    #[serde(serialize_with = "id_to_text", deserialize_with = "id_from_text")]
+    pub id: DeviceId,
+    /// Its place in the order of first appearance.
+    pub order: u64,
+    /// What was believed when the roster was made.
+    pub state: State,
+}
+
+impl Roster {
+    /// The version that is written. Another one is not restored.
+    pub const VERSION: u32 = 1;
+}
+
+impl Default for Roster {
+    fn default() -> Self {
+        Self {
+            version: Self::VERSION,
+            devices: Vec::new(),
+        }
+    }
+}
+
+fn id_to_text<S: Serializer>(id: &DeviceId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(id.as_str())
+}
+
+fn id_from_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DeviceId, D::Error> {
+    let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+    DeviceId::parse(&text).map_err(serde::de::Error::custom)
+}
