@@ -108,7 +108,8 @@ impl Details {
                 column: at.column,
                 key: format!("conventions[{index}]"),
                 message: format!(
-                    "the convention `{}` is valid, but this version does not run it; name its topics under `topics` and `presence.availability` instead",
+                    "the convention `{}` is valid, but this version does not run it; name its topics under \
+                     `topics` and `presence.availability` instead",
                     convention.name()
                 ),
             })
