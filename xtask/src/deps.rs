@@ -56,6 +56,7 @@ const CORE_MAY_NAME: &[&str] = &[
     "base64",
     "blake2",
     "bytes",
+    "hashbrown",
     "jiff",
     "memchr",
     "percent-encoding",
