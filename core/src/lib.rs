@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod credentials;
+pub mod decode;
 pub mod details;
 pub mod identity;
 pub mod presence;

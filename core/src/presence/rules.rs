@@ -368,4 +368,3 @@ fn is_command(topic: &str) -> bool {
     let last = rest.rsplit('/').next().unwrap_or_default();
     root == COMMAND_ROOT || COMMAND_LEVELS.contains(&last)
 }
-
