@@ -1,17 +1,31 @@
 //! The caller's side of a session.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use tokio::sync::watch;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::AbortHandle,
+};
 
-use crate::{Ack, Credentials, Options, Publish, SessionError, SessionState, Status, Subscription};
+use crate::{
+    Ack, Credentials, ErrorKind, Options, Publish, SessionError, SessionState, Status,
+    Subscription,
+    driver::{Control, PUBLISHES_WAITING, PublishRequest, Session},
+};
 
 pub use crate::queue::Events;
 
-/// Steers a session; clones steer the same one.
+/// `close` waits this long for DISCONNECT to go out.
+const CLOSE_LIMIT: Duration = Duration::from_secs(4);
+
+/// Steers a session; clones steer the same one. The session ends with [`Handle::close`], or when its
+/// [`Events`] are dropped.
 #[derive(Clone)]
 pub struct Handle {
-    _private: (),
+    control: Arc<Control>,
+    publishes: mpsc::Sender<PublishRequest>,
+    status: watch::Receiver<Status>,
+    task: AbortHandle,
 }
 
 /// Starts a session as one tokio task. A change of the credentials reconnects it and loses nothing.
@@ -21,21 +35,38 @@ pub fn start(
     state: Arc<dyn SessionState>,
     wanted: Vec<Subscription>,
 ) -> (Handle, Events) {
-    let _ = (&credentials, state, wanted);
-    let (_producer, events) = crate::queue::channel(options.event_capacity, options.event_bytes);
-    (Handle { _private: () }, events)
+    let (producer, events) = crate::queue::channel(options.event_capacity, options.event_bytes);
+    let (publishes, requests) = mpsc::channel(PUBLISHES_WAITING);
+    let control = Arc::new(Control::default());
+    let (session, status) = Session::new(
+        options,
+        credentials,
+        (state, wanted),
+        (producer, requests),
+        &control,
+    );
+    let task = tokio::spawn(session.run()).abort_handle();
+    (
+        Handle {
+            control,
+            publishes,
+            status,
+            task,
+        },
+        events,
+    )
 }
 
 impl Handle {
     /// Replaces the wanted set; never blocks.
     pub fn subscribe(&self, wanted: Vec<Subscription>) {
-        let _ = wanted;
+        self.control.subscribe(wanted);
     }
 
     /// PUBACK, or PUBREC for QoS 2; never blocks. An [`Ack`] of an older connection is ignored where the
     /// server will send the message again.
     pub fn acknowledge(&self, ack: Ack) {
-        let _ = ack;
+        self.control.acknowledge(ack);
     }
 
     /// Publishes and returns after PUBACK or PUBCOMP (QoS 0: once it is handed to the connection).
@@ -44,19 +75,44 @@ impl Handle {
     /// `NotConnected` at once when there is no connection; the cause when the connection ends meanwhile, in
     /// which case the message may or may not have arrived; `Publish` when the server refuses it.
     pub async fn publish(&self, publish: Publish) -> Result<(), SessionError> {
-        let _ = publish;
-        std::future::pending().await
+        if !self.status.borrow().connected {
+            return Err(not_connected());
+        }
+        let (reply, result) = oneshot::channel();
+        let stopped = || SessionError::new(ErrorKind::Stopped, "the session was closed");
+        self.publishes
+            .send((publish, reply))
+            .await
+            .map_err(|_| stopped())?;
+        result.await.unwrap_or_else(|_| Err(stopped()))
     }
 
-    /// PINGREQ now; `Event::Alive` follows.
-    pub fn ping(&self) {}
+    /// PINGREQ now; `Event::Alive` follows. Without a connection nothing happens.
+    pub fn ping(&self) {
+        self.control.ping();
+    }
 
     /// Connection state and counters.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<Status> {
-        unreachable!("not yet")
+        self.status.clone()
     }
 
     /// DISCONNECT that keeps the session; returns when the session's task has ended, within five seconds.
-    pub async fn close(&self) {}
+    pub async fn close(&self) {
+        self.control.stop();
+        let mut status = self.status.clone();
+        // The task owns the sender: it goes when the task ends.
+        let ended = async { while status.changed().await.is_ok() {} };
+        if tokio::time::timeout(CLOSE_LIMIT, ended).await.is_err() {
+            self.task.abort();
+        }
+    }
+}
+
+pub(crate) fn not_connected() -> SessionError {
+    SessionError::new(
+        ErrorKind::NotConnected,
+        "there is no connection to the MQTT server",
+    )
 }

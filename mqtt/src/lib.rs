@@ -15,21 +15,26 @@
 //!   the socket, keeps on writing (pings, acknowledgements), and its watchdog does not count that time.
 //! * Topic and payload share the read buffer of the connection: copy what is kept for long.
 
+mod codec;
+mod driver;
 mod error;
 mod event;
 mod handle;
-mod model;
+mod machine;
+mod net;
 mod options;
 mod queue;
 mod state;
 mod status;
 
+pub use akri_mqtt_core::{
+    credentials::{Credentials, Secret},
+    details::{Failover, QoS, Scheme, Server, ServerUrl, VersionChoice},
+    identity::ServerName,
+};
 pub use error::{ErrorKind, SessionError};
 pub use event::{Ack, Connected, Event, Message, Properties, Topic};
 pub use handle::{Events, Handle, start};
-pub use model::{
-    Credentials, Failover, QoS, Scheme, Secret, Server, ServerName, ServerUrl, VersionChoice,
-};
 pub use options::{Backoff, Options, Publish, Subscription, Will};
 pub use state::{BoxFuture, MemoryState, SessionState, StateError};
 pub use status::{Counters, CountersSnapshot, Status};

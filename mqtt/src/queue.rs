@@ -14,6 +14,7 @@ struct Shared {
     inner: Mutex<Inner>,
     filled: Notify,
     emptied: Notify,
+    left: Notify,
     capacity: usize,
     capacity_bytes: usize,
 }
@@ -36,7 +37,7 @@ pub(crate) struct Producer(Arc<Shared>);
 
 /// The consumer's end of the event queue.
 ///
-/// Dropping it stops the session.
+/// Dropping it closes the session.
 pub struct Events {
     shared: Arc<Shared>,
     local: VecDeque<Event>,
@@ -53,6 +54,7 @@ pub(crate) fn channel(capacity: usize, capacity_bytes: usize) -> (Producer, Even
         inner: Mutex::new(inner),
         filled: Notify::new(),
         emptied: Notify::new(),
+        left: Notify::new(),
         capacity: capacity.max(1),
         capacity_bytes: capacity_bytes.max(1),
     });
@@ -120,8 +122,10 @@ impl Producer {
     }
 
     /// Completes when the consumer was dropped. Cancel safe.
-    pub(crate) fn consumer_gone(&self) -> bool {
-        self.0.lock().consumer_gone
+    pub(crate) async fn consumer_left(&self) {
+        while !self.0.lock().consumer_gone {
+            self.0.left.notified().await;
+        }
     }
 }
 
@@ -193,5 +197,6 @@ impl Drop for Events {
         inner.events.clear();
         drop(inner);
         self.shared.emptied.notify_one();
+        self.shared.left.notify_one();
     }
 }

@@ -122,3 +122,18 @@ impl Counters {
         );
     }
 }
+
+impl Status {
+    pub(crate) fn new(now: Instant, counters: Arc<Counters>) -> Self {
+        Self {
+            connected: false,
+            subscribed: false,
+            url: None,
+            version: None,
+            since: now,
+            last_error: None,
+            refused: Vec::new(),
+            counters,
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What handles ask of a session, where asking must not block.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::{Ack, Subscription};
+
+/// Shared by the handles and the session. The list of acknowledgements is bounded by the messages that the
+/// session handed out without having them back.
+#[derive(Default)]
+pub(crate) struct Control {
+    asked: Mutex<Asked>,
+    notify: Notify,
+}
+
+/// What was asked since the last look.
+#[derive(Default)]
+pub(super) struct Asked {
+    pub(super) wanted: Option<Vec<Subscription>>,
+    pub(super) acks: Vec<Ack>,
+    pub(super) ping: bool,
+    pub(super) stop: bool,
+}
+
+impl Control {
+    fn lock(&self) -> MutexGuard<'_, Asked> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn subscribe(&self, wanted: Vec<Subscription>) {
+        self.lock().wanted = Some(wanted);
+        self.notify.notify_one();
+    }
+
+    pub(crate) fn acknowledge(&self, ack: Ack) {
+        self.lock().acks.push(ack);
+        self.notify.notify_one();
+    }
+
+    pub(crate) fn ping(&self) {
+        self.lock().ping = true;
+        self.notify.notify_one();
+    }
+
+    pub(crate) fn stop(&self) {
+        self.lock().stop = true;
+        self.notify.notify_one();
+    }
+
+    /// Completes when something was asked. Cancel safe.
+    pub(super) async fn notified(&self) {
+        self.notify.notified().await;
+    }
+
+    /// Takes what was asked; `stop` stays.
+    pub(super) fn take(&self) -> Asked {
+        let mut asked = self.lock();
+        let stop = asked.stop;
+        std::mem::replace(
+            &mut *asked,
+            Asked {
+                stop,
+                ..Asked::default()
+            },
+        )
+    }
+}
