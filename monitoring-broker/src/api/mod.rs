@@ -1,0 +1,2 @@
+//! The one service layer of the monitoring broker and its two fronts, gRPC and HTTP.
+//! In: the store, presence, requests. Out: answers. It subscribes to nothing and stores nothing.
