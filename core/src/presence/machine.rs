@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::devices::{self, Devices, Place, ServerIndex, Slot};
 use super::flapping::Flapping;
+use super::places::Places;
 use super::rules::{Finding, Rules};
 use super::server::{Due, Link, Server};
 use super::tick::{Base, Tick};
@@ -31,7 +32,7 @@ pub struct Presence {
     pub(super) devices: Devices,
     pub(super) timers: Timers,
     pub(super) flapping: Flapping,
-    pub(super) places: super::states::Places,
+    pub(super) places: Places,
     pub(super) counters: Counters,
     pub(super) revision: u64,
     pub(super) next_order: u64,
@@ -82,7 +83,7 @@ impl Presence {
             devices: Devices::new(),
             timers: Timers::default(),
             flapping: Flapping::default(),
-            places: super::states::Places::default(),
+            places: Places::default(),
             counters: Counters::default(),
             revision: 0,
             next_order: 0,

@@ -20,9 +20,11 @@
 //! is invited. Restored devices are never refused.
 
 mod devices;
+mod evidence;
 mod explain;
 mod flapping;
 mod machine;
+mod places;
 mod roster;
 mod rules;
 mod server;
@@ -36,3 +38,6 @@ pub use roster::{Roster, RosterEntry};
 pub use types::{
     Counters, Evidence, Explanation, Ignored, Inbound, Options, Reason, State, Wanted,
 };
+
+#[cfg(test)]
+mod tests;
