@@ -85,6 +85,9 @@ mod tests {
         vital.spawn("short".to_owned(), async {});
         vital.spawn("request 1a2b3c4d".to_owned(), async { panic!("broken") });
         let error = tasks.join().await.unwrap_err();
-        assert!(error.to_string().contains("request 1a2b3c4d"), "{error}");
+        assert!(
+            format!("{error:#}").contains("request 1a2b3c4d"),
+            "{error:#}"
+        );
     }
 }

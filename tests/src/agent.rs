@@ -136,6 +136,8 @@ struct State {
     configurations: BTreeMap<String, Configuration>,
     happened: Vec<(Instant, Happened)>,
     next_stream: u64,
+    /// Queries that the Agent itself fails, as when a Secret is missing.
+    failing: usize,
 }
 
 struct Shared {
@@ -180,6 +182,11 @@ impl Agent {
         for name in names {
             self.shared.start_asking(&name);
         }
+    }
+
+    /// The next so many Discover calls fail before they are made, as when a Secret is missing.
+    pub fn fail_next(&self, calls: usize) {
+        self.shared.lock().failing = calls;
     }
 
     /// Ends the Agent's process: streams dropped, connections closed, the socket file stays.
@@ -273,6 +280,37 @@ impl Agent {
             .map_or(0, |streams| streams.len())
     }
 
+    /// How many lists have come for a Configuration.
+    pub fn lists(&self, configuration: &str) -> usize {
+        let state = self.shared.lock();
+        let lists = state.happened.iter().filter(|(_, what)| {
+            matches!(what, Happened::List { configuration: of, .. } if of == configuration)
+        });
+        lists.count()
+    }
+
+    /// Whether a device's Instance was ever deleted.
+    pub fn has_deleted(&self, device: &str) -> bool {
+        let state = self.shared.lock();
+        state.happened.iter().any(|(_, what)| {
+            matches!(what, Happened::Deleted { device: deleted, .. } if deleted == device)
+        })
+    }
+
+    /// How many streams have ended.
+    pub fn ended(&self) -> usize {
+        let state = self.shared.lock();
+        let ended = state.happened.iter();
+        ended.filter(|(_, what)| matches!(what, Happened::Ended { .. })).count()
+    }
+
+    /// How often handlers have registered.
+    pub fn registrations(&self) -> usize {
+        let state = self.shared.lock();
+        let all = state.happened.iter();
+        all.filter(|(_, what)| matches!(what, Happened::Registered { .. })).count()
+    }
+
     /// Everything that happened so far.
     pub fn happened(&self) -> Vec<Happened> {
         let state = self.shared.lock();
@@ -316,6 +354,15 @@ impl Agent {
                 );
             }
         }
+    }
+
+    /// Waits until at least so many devices have an Instance.
+    pub async fn wait_for_devices_at_least(&self, configuration: &str, count: usize) {
+        let what = format!("{configuration} has {count} devices");
+        self.wait_for(&what, Duration::from_secs(20), |agent| {
+            agent.devices(configuration).len() >= count
+        })
+        .await;
     }
 
     /// Waits until exactly these devices have an Instance.
@@ -492,7 +539,18 @@ impl Shared {
         kind: EndpointType,
         request: DiscoverRequest,
     ) -> Result<Streaming<DiscoverResponse>, ()> {
-        match discover(endpoint, kind, self.options.max_message, request).await {
+        let failing = {
+            let mut state = self.lock();
+            let failing = state.failing > 0;
+            state.failing = state.failing.saturating_sub(1);
+            failing
+        };
+        let called = if failing {
+            Err(Status::failed_precondition("the Agent cannot read a Secret"))
+        } else {
+            discover(endpoint, kind, self.options.max_message, request).await
+        };
+        match called {
             Ok(stream) => {
                 self.log(Happened::Opened {
                     configuration: configuration.to_owned(),

@@ -1,0 +1,325 @@
+//! One request: the state machine of its devices, and everything around it.
+//! In: what its sessions observe, and questions. Out: lists by `watch`, a roster on disk, answers.
+//! Decisions are those of `core::presence`; this is a `select!` with clocks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use akri_mqtt_core::clock::Now;
+use akri_mqtt_core::details::Details;
+use akri_mqtt_core::identity::{DeviceId, ServerName};
+use akri_mqtt_core::presence::{Inbound, Presence};
+use akri_mqtt_runtime::{Condition, Shutdown};
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tracing::info;
+
+use crate::naming::RequestLabel;
+use crate::observed::Observed;
+use crate::pool::SessionInfo;
+use crate::publisher::{Changes, Publisher};
+use crate::request_view::{Facts, Numbers};
+use crate::rosters::{RosterFile, Saved};
+use crate::streams::Lists;
+use crate::view::RequestView;
+
+/// Events taken before timers and publication get their turn.
+const BATCH: usize = 256;
+/// Between two pings for the same reason: the answer to the first may be on its way.
+const PROBE_EVERY: Duration = Duration::from_millis(500);
+/// Between two roster files: a burst of changes is one write.
+const SAVE_EVERY: Duration = Duration::from_millis(250);
+/// More changes than this at once are logged as numbers.
+const LOGGED_ONE_BY_ONE: usize = 20;
+
+/// What a request is told and asked.
+pub enum Command {
+    /// A caller that takes responses of so many bytes wants the lists.
+    Open(usize, oneshot::Sender<Lists>),
+    /// The sessions of its servers are these now.
+    Sessions(BTreeMap<ServerName, SessionInfo>),
+    /// What do you know, about all devices or this one?
+    Explain(Option<DeviceId>, oneshot::Sender<RequestView>),
+}
+
+/// What a request needs to run.
+pub struct Parts {
+    /// What it looks for.
+    pub details: Arc<Details>,
+    /// Its name.
+    pub label: RequestLabel,
+    /// Its state machine, with the restored roster.
+    pub presence: Presence,
+    /// Devices of the restored roster that were not listed.
+    pub waiting: Option<BTreeSet<String>>,
+    /// Makes its lists.
+    pub publisher: Publisher,
+    /// Where its roster is kept.
+    pub file: RosterFile,
+    /// Its part in `/readyz`.
+    pub condition: Condition,
+    /// Open streams.
+    pub streams: watch::Receiver<usize>,
+    /// Told the numbers.
+    pub numbers: watch::Sender<Numbers>,
+}
+
+/// A running request.
+pub struct Request {
+    parts: Parts,
+    restored: bool,
+    sessions: BTreeMap<ServerName, SessionInfo>,
+    publish_at: Option<Instant>,
+    probed: Option<Instant>,
+    probe_at: Option<Instant>,
+    published_revision: Option<u64>,
+    left_out: BTreeMap<DeviceId, String>,
+    unsaved: bool,
+    save_at: Instant,
+    saving: Option<JoinHandle<()>>,
+}
+
+/// This moment on both clocks.
+#[must_use]
+pub fn now() -> Now {
+    Now {
+        mono: Instant::now(),
+        wall: Timestamp::now(),
+    }
+}
+
+impl Request {
+    /// A request that has not begun.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            restored: parts.waiting.is_some(),
+            parts,
+            sessions: BTreeMap::new(),
+            publish_at: None,
+            probed: None,
+            probe_at: None,
+            published_revision: None,
+            left_out: BTreeMap::new(),
+            unsaved: false,
+            save_at: Instant::now(),
+            saving: None,
+        }
+    }
+
+    /// Runs until nobody has a sender of commands any more, or the shutdown; then writes the roster.
+    pub async fn run(
+        mut self,
+        mut events: mpsc::Receiver<(ServerName, Observed)>,
+        mut commands: mpsc::Receiver<Command>,
+        shutdown: Shutdown,
+    ) {
+        let mut batch = Vec::with_capacity(BATCH);
+        self.after_changes();
+        loop {
+            let machine = self.parts.presence.poll_timeout();
+            let wake = [machine, self.publish_at, self.save_due(), self.probe_at];
+            tokio::select! {
+                biased;
+                () = shutdown.triggered() => break,
+                command = commands.recv() => match command {
+                    Some(command) => self.answer(command),
+                    None => break,
+                },
+                _ = events.recv_many(&mut batch, BATCH) => {
+                    for (server, observed) in batch.drain(..) {
+                        self.observe(&server, observed);
+                    }
+                }
+                () = sleep_until(wake.into_iter().flatten().min()) => {}
+            }
+            self.parts.presence.handle_timeout(now());
+            self.after_changes();
+        }
+        drop(events);
+        if let Some(saving) = self.saving.take() {
+            // Its failure was logged by itself.
+            let _ = saving.await;
+        }
+        if self.published_revision.is_some() {
+            self.write_last().await;
+        }
+        self.parts.condition.remove();
+    }
+
+    async fn write_last(&self) {
+        let (file, saved) = (self.parts.file.clone(), self.saved());
+        // Its failure was logged by itself.
+        let _ = tokio::task::spawn_blocking(move || file.save(&saved)).await;
+    }
+
+    fn observe(&mut self, server: &ServerName, observed: Observed) {
+        let presence = &mut self.parts.presence;
+        match observed {
+            Observed::Connected { at } => presence.on_connected(server, at_time(at)),
+            Observed::Subscribed { at } => presence.on_subscribed(server, at_time(at)),
+            Observed::Alive { at } => presence.on_packet(server, at),
+            Observed::Disconnected { last_packet, at } => {
+                presence.on_disconnected(server, last_packet.unwrap_or(at), at_time(at));
+            }
+            Observed::Message {
+                topic,
+                payload,
+                retained,
+                qos,
+                at,
+            } => {
+                presence.on_packet(server, at);
+                let message = Inbound {
+                    topic: &topic,
+                    payload: &payload,
+                    retained,
+                    qos,
+                };
+                presence.on_message(server, message, at_time(at));
+            }
+        }
+    }
+
+    fn answer(&mut self, command: Command) {
+        match command {
+            Command::Open(limit, reply) => {
+                // A caller that has gone meanwhile needs no lists.
+                let _ = reply.send(self.parts.publisher.subscribe(limit));
+            }
+            Command::Sessions(sessions) => self.sessions = sessions,
+            Command::Explain(device, reply) => {
+                let _ = reply.send(self.facts().view(device.as_ref(), now()));
+            }
+        }
+    }
+
+    fn after_changes(&mut self) {
+        let instant = Instant::now();
+        self.probe(instant);
+        let revision = self.parts.presence.revision();
+        match (self.published_revision, self.publish_at) {
+            (None, _) if self.restored || self.parts.presence.is_settled() => self.publish(),
+            (Some(known), None) if known != revision => {
+                self.publish_at = Some(instant + self.parts.details.limits.publish_interval);
+            }
+            (Some(_), Some(at)) if at <= instant => self.publish(),
+            _ => {}
+        }
+        if self.save_due().is_some_and(|at| at <= instant) {
+            self.save();
+        }
+        self.parts.numbers.send_replace(self.facts().numbers());
+        let (ready, reason) = self.facts().readiness();
+        if ready {
+            self.parts.condition.ready(reason);
+        } else {
+            self.parts.condition.not_ready(reason);
+        }
+    }
+
+    /// Asks servers for a packet, where a deadline waits for one.
+    fn probe(&mut self, instant: Instant) {
+        let servers = self.parts.presence.needs_probe();
+        self.probe_at = None;
+        if servers.is_empty() {
+            return;
+        }
+        if self.probed.is_none_or(|at| at + PROBE_EVERY <= instant) {
+            self.probed = Some(instant);
+            for session in servers
+                .iter()
+                .filter_map(|server| self.sessions.get(server))
+            {
+                session.handle.ping();
+            }
+        }
+        self.probe_at = self.probed.map(|at| at + PROBE_EVERY);
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            label: &self.parts.label,
+            details: &self.parts.details,
+            presence: &self.parts.presence,
+            sessions: &self.sessions,
+            left_out: &self.left_out,
+            streams: *self.parts.streams.borrow(),
+            listed: self.published_revision.is_some(),
+            restored: self.restored,
+        }
+    }
+
+    fn publish(&mut self) {
+        self.publish_at = None;
+        self.published_revision = Some(self.parts.presence.revision());
+        let mut roster = self.parts.presence.roster().devices;
+        roster.sort_by_key(|entry| entry.order);
+        let mut present: Vec<DeviceId> = roster.into_iter().map(|entry| entry.id).collect();
+        if let Some(waiting) = self.parts.waiting.take() {
+            // Who was listed before the restart goes before those who waited.
+            present.sort_by_key(|id| waiting.contains(&id.to_string()));
+        }
+        let changes = self.parts.publisher.publish(present, Instant::now());
+        self.log(&changes);
+        self.left_out = self.parts.publisher.left_out();
+        self.unsaved = true;
+    }
+
+    fn log(&self, changes: &Changes) {
+        let Changes { added, removed } = changes;
+        let request = &self.parts.label;
+        if added.len() + removed.len() > LOGGED_ONE_BY_ONE {
+            info!(%request, added = added.len(), removed = removed.len(), "devices have changed");
+            return;
+        }
+        let reason = |id: &DeviceId| {
+            let explanation = self.parts.presence.explain(id, now());
+            explanation
+                .map(|explanation| explanation.explanation)
+                .unwrap_or_default()
+        };
+        for device in removed {
+            info!(%request, %device, reason = reason(device), "device withdrawn");
+        }
+        for device in added {
+            info!(%request, %device, reason = reason(device), "device listed");
+        }
+    }
+
+    fn save_due(&self) -> Option<Instant> {
+        let free = self.saving.as_ref().is_none_or(JoinHandle::is_finished);
+        // While a file is being written, look again soon.
+        let soon = || Instant::now() + Duration::from_millis(50);
+        self.unsaved
+            .then(|| if free { self.save_at } else { soon() })
+    }
+
+    fn save(&mut self) {
+        self.unsaved = false;
+        self.save_at = Instant::now() + SAVE_EVERY;
+        let (file, saved) = (self.parts.file.clone(), self.saved());
+        self.saving = Some(tokio::task::spawn_blocking(move || file.save(&saved)));
+    }
+
+    fn saved(&self) -> Saved {
+        let roster = self.parts.presence.roster();
+        Saved::of(&self.parts.details, roster, self.parts.publisher.waiting())
+    }
+}
+
+fn at_time(at: Instant) -> Now {
+    let now = now();
+    let ago = now.mono.saturating_duration_since(at);
+    let wall = now.wall.checked_sub(ago).unwrap_or(now.wall);
+    Now { mono: at, wall }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,150 @@
+//! What a request says about itself: to people, to `/readyz`, to metrics.
+//! In: its state. Out: views, sorted, without a secret. It changes nothing.
+
+use std::collections::BTreeMap;
+
+use akri_mqtt_core::clock::Now;
+use akri_mqtt_core::details::Details;
+use akri_mqtt_core::identity::{DeviceId, InstanceHash, ServerName};
+use akri_mqtt_core::presence::{Explanation, Ignored, Presence, Reason, State};
+use jiff::Timestamp;
+
+use crate::naming::RequestLabel;
+use crate::pool::SessionInfo;
+use crate::view::{DeviceView, RequestView, ServerView};
+
+/// Numbers for metrics.
+#[derive(Clone, Debug, Default)]
+pub struct Numbers {
+    /// Devices by state.
+    pub devices: Vec<(State, u64)>,
+    /// Changes of state by new state and reason.
+    pub transitions: Vec<(State, Reason, u64)>,
+    /// Messages without effect.
+    pub ignored: Vec<(Ignored, u64)>,
+    /// Devices that flap.
+    pub flapping: u64,
+    /// Present devices that the lists leave out.
+    pub left_out: u64,
+    /// Newcomers that `maxDevices` refuses.
+    pub refused: u64,
+}
+
+/// The state of a request at one moment.
+pub struct Facts<'a> {
+    /// Its name.
+    pub label: &'a RequestLabel,
+    /// What it looks for.
+    pub details: &'a Details,
+    /// Its devices.
+    pub presence: &'a Presence,
+    /// Its sessions.
+    pub sessions: &'a BTreeMap<ServerName, SessionInfo>,
+    /// Present devices that are not listed, with the reason.
+    pub left_out: &'a BTreeMap<DeviceId, String>,
+    /// Open streams.
+    pub streams: usize,
+    /// Whether there is a list.
+    pub listed: bool,
+    /// Whether it began with a roster.
+    pub restored: bool,
+}
+
+impl Facts<'_> {
+    /// Numbers for metrics.
+    #[must_use]
+    pub fn numbers(&self) -> Numbers {
+        let counters = self.presence.counters();
+        Numbers {
+            devices: counters.devices().collect(),
+            transitions: counters.transitions().collect(),
+            ignored: counters.ignored().collect(),
+            flapping: counters.flapping,
+            left_out: u64::try_from(self.left_out.len()).unwrap_or(u64::MAX),
+            refused: counters.refused,
+        }
+    }
+
+    /// Whether its streams have a list, and what people should know.
+    #[must_use]
+    pub fn readiness(&self) -> (bool, String) {
+        if !self.listed {
+            let waiting = "waiting for the servers' retained announcements";
+            return (self.streams == 0, waiting.to_owned());
+        }
+        let mut reason = format!("{} devices", self.presence.published().len());
+        if let Some((device, why)) = self.left_out.first_key_value() {
+            reason.push_str(&format!(
+                "; {} not listed, such as {device}, {why}",
+                self.left_out.len()
+            ));
+        }
+        let refused = self.presence.counters().refused;
+        if refused > 0 {
+            let limit = self.details.limits.max_devices;
+            reason.push_str(&format!("; {refused} refused by limits.maxDevices {limit}"));
+        }
+        (true, reason)
+    }
+
+    /// Everything about all devices, or about one.
+    #[must_use]
+    pub fn view(&self, device: Option<&DeviceId>, now: Now) -> RequestView {
+        let explanations = match device {
+            Some(device) => self.presence.explain(device, now).into_iter().collect(),
+            None => self.presence.explain_all(now),
+        };
+        let devices = explanations
+            .into_iter()
+            .map(|found| self.device(found))
+            .collect();
+        RequestView {
+            request: self.label.to_string(),
+            streams: self.streams,
+            listed: self.listed,
+            restored: self.restored,
+            servers: self.servers(now),
+            published: self.presence.published().len(),
+            left_out: self.left_out.len(),
+            refused: self.presence.counters().refused,
+            devices,
+        }
+    }
+
+    fn device(&self, explanation: Explanation) -> DeviceView {
+        let left_out = DeviceId::parse(&explanation.device)
+            .ok()
+            .and_then(|id| self.left_out.get(&id).cloned());
+        DeviceView {
+            hash: InstanceHash::of(&explanation.device).to_string(),
+            listed: explanation.published && left_out.is_none(),
+            explanation,
+            left_out,
+        }
+    }
+
+    fn servers(&self, now: Now) -> Vec<ServerView> {
+        let sessions = self.sessions.iter();
+        sessions
+            .map(|(name, session)| server(name, session, now))
+            .collect()
+    }
+}
+
+fn server(name: &ServerName, session: &SessionInfo, now: Now) -> ServerView {
+    let status = session.handle.status().borrow().clone();
+    ServerView {
+        name: name.to_string(),
+        client_id: session.client_id.clone(),
+        connected: status.connected,
+        url: status.url.map(|url| url.to_string()),
+        since: on_the_wall(status.since, now),
+        last_error: status.last_error.map(|error| error.to_string()),
+        refused_filters: status.refused,
+    }
+}
+
+fn on_the_wall(at: std::time::Instant, now: Now) -> Timestamp {
+    let ago = now.mono.saturating_duration_since(at);
+    now.wall.checked_sub(ago).unwrap_or(now.wall)
+}

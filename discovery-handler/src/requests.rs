@@ -1,0 +1,413 @@
+//! The requests of this process: one for each distinct pair of details and credentials, however many
+//! Discover calls ask for it.
+//! In: Discover calls. Out: lists, or why there are none. A request outlives its last stream for a
+//! while, so that an Agent that restarts finds its devices; and it takes changed credentials over.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use akri_mqtt_core::details::Details;
+use akri_mqtt_core::identity::DeviceId;
+use akri_mqtt_core::presence::{Options, Presence};
+use akri_mqtt_proto::akri::DiscoverRequest;
+use akri_mqtt_runtime::{Health, Shutdown};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tonic::Status;
+use tracing::info;
+
+use crate::admission::Collisions;
+use crate::asked::Asked;
+use crate::config::Timing;
+use crate::credentials::Properties;
+use crate::naming::{DetailsDigest, RequestLabel};
+use crate::observed::Member;
+use crate::pool::{Join, Membership, Pool};
+use crate::publisher::Publisher;
+use crate::request::{self, Command, Request};
+use crate::request_view::Numbers;
+use crate::rosters::{self, RosterFile};
+use crate::state_dir::StateDir;
+use crate::streams::{Lists, OpenStream};
+use crate::view::RequestView;
+use crate::vital::Vital;
+
+/// Requests that one process serves.
+const MAX_REQUESTS: usize = 256;
+/// Streams that are open at once.
+const MAX_STREAMS: usize = 4_096;
+/// Events that may wait for a request; then its sessions read no more.
+const EVENTS: usize = 1_024;
+/// Commands that may wait for a request: Discover calls and questions.
+const COMMANDS: usize = 32;
+/// How long a request that another one has replaced is kept.
+const REPLACED: Duration = Duration::from_secs(30);
+
+/// What the requests share.
+pub struct Parts {
+    /// The MQTT sessions.
+    pub pool: Pool,
+    /// Where rosters are kept.
+    pub state: StateDir,
+    /// This instance.
+    pub instance: String,
+    /// What happens to colliding Instance names.
+    pub collisions: Collisions,
+    /// Times.
+    pub timing: Timing,
+    /// Runs the requests.
+    pub vital: Vital,
+    /// Each request is a condition of it.
+    pub health: Health,
+    /// Stops everything.
+    pub shutdown: Shutdown,
+}
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    details: DetailsDigest,
+    properties: Properties,
+}
+
+struct Running {
+    label: RequestLabel,
+    commands: mpsc::Sender<Command>,
+    members: Vec<Membership>,
+    streams: watch::Sender<usize>,
+    numbers: watch::Receiver<Numbers>,
+    idle_since: Option<Instant>,
+}
+
+/// The requests; clones share them.
+#[derive(Clone)]
+pub struct Requests {
+    parts: Arc<Parts>,
+    running: Arc<Mutex<BTreeMap<Key, Running>>>,
+    open: watch::Sender<usize>,
+    serving: watch::Sender<BTreeSet<DetailsDigest>>,
+}
+
+/// A Discover call that was accepted.
+pub struct Opened {
+    /// Its lists.
+    pub lists: Lists,
+    /// Counts its stream while it lives.
+    pub open: OpenStream,
+}
+
+impl Requests {
+    /// No requests.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        rosters::prune(&parts.state, SystemTime::now());
+        Self {
+            parts: Arc::new(parts),
+            running: Arc::default(),
+            open: watch::channel(0).0,
+            serving: watch::channel(BTreeSet::new()).0,
+        }
+    }
+
+    /// How many streams are open.
+    #[must_use]
+    pub fn open_streams(&self) -> watch::Receiver<usize> {
+        self.open.subscribe()
+    }
+
+    /// The details for which a stream is open.
+    #[must_use]
+    pub fn serving(&self) -> watch::Receiver<BTreeSet<DetailsDigest>> {
+        self.serving.subscribe()
+    }
+
+    /// Accepts a Discover call.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` with all faults of the details; `RESOURCE_EXHAUSTED` above the limits.
+    pub async fn open(&self, request: DiscoverRequest) -> Result<Opened, Status> {
+        let Asked {
+            details,
+            digest,
+            properties,
+            limit,
+        } = Asked::read(&request)?;
+        let key = Key {
+            details: digest,
+            properties,
+        };
+        if *self.open.borrow() >= MAX_STREAMS {
+            return Err(Status::resource_exhausted(format!(
+                "{MAX_STREAMS} streams are open"
+            )));
+        }
+        let mut running = self.running.lock().await;
+        if !running.contains_key(&key) {
+            let found = match idle_with_other_credentials(&running, &key) {
+                Some(old) => self.change_credentials(&mut running, &old, &key).await?,
+                None => self.start(&running, &key, details).await?,
+            };
+            running.insert(key.clone(), found);
+        }
+        let Some(found) = running.get_mut(&key) else {
+            unreachable!("it was there or was inserted above, under the same lock");
+        };
+        let (reply, lists) = oneshot::channel();
+        let stopping = || Status::unavailable("the handler is stopping");
+        found
+            .commands
+            .send(Command::Open(limit, reply))
+            .await
+            .map_err(|_| stopping())?;
+        let lists = lists.await.map_err(|_| stopping())?;
+        let open = OpenStream::count(vec![found.streams.clone(), self.open.clone()]);
+        found.idle_since = None;
+        self.tell_serving(&running);
+        Ok(Opened { lists, open })
+    }
+
+    /// Looks after requests without a stream, until the shutdown.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let mut open = self.open.subscribe();
+        let tick = Duration::from_secs(1).min(self.parts.timing.idle);
+        let mut ticks = tokio::time::interval(tick);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.parts.shutdown.triggered() => return Ok(()),
+                _ = ticks.tick() => {}
+                _ = open.changed() => {}
+            }
+            self.end_idle().await;
+        }
+    }
+
+    /// What each request knows, about all devices or one.
+    pub async fn explain(&self, device: Option<&DeviceId>) -> Vec<RequestView> {
+        let running = self.running.lock().await;
+        let asked: Vec<_> = running
+            .values()
+            .map(|running| running.commands.clone())
+            .collect();
+        drop(running);
+        let mut views = Vec::with_capacity(asked.len());
+        for commands in asked {
+            let (reply, answer) = oneshot::channel();
+            let question = Command::Explain(device.cloned(), reply);
+            if commands.send(question).await.is_ok()
+                && let Ok(view) = answer.await
+            {
+                views.push(view);
+            }
+        }
+        views.sort_by(|a, b| a.request.cmp(&b.request));
+        views
+    }
+
+    /// The numbers of each request; those of requests with one label are added up by the metrics.
+    pub fn numbers(&self) -> Vec<(RequestLabel, Numbers)> {
+        // Metrics are read again soon; they never wait for a request that is being opened.
+        let Ok(running) = self.running.try_lock() else {
+            return Vec::new();
+        };
+        let numbers = running.values();
+        numbers
+            .map(|one| (one.label.clone(), one.numbers.borrow().clone()))
+            .collect()
+    }
+
+    async fn end_idle(&self) {
+        let mut running = self.running.lock().await;
+        let now = Instant::now();
+        let mut details = BTreeMap::<DetailsDigest, usize>::new();
+        for key in running.keys() {
+            *details.entry(key.details.clone()).or_default() += 1;
+        }
+        let mut ended = Vec::new();
+        for (key, one) in running.iter_mut() {
+            if *one.streams.borrow() > 0 {
+                one.idle_since = None;
+                continue;
+            }
+            let since = *one.idle_since.get_or_insert(now);
+            let replaced = details.get(&key.details).is_some_and(|count| *count > 1);
+            let idle = self.parts.timing.idle;
+            let limit = if replaced { idle.min(REPLACED) } else { idle };
+            if now.duration_since(since) >= limit {
+                ended.push(key.clone());
+            }
+        }
+        for key in ended {
+            if let Some(one) = running.remove(&key) {
+                info!(request = %one.label, "request ends: no stream asks for it any more");
+                for member in one.members {
+                    self.parts.pool.leave(member).await;
+                }
+            }
+        }
+        self.tell_serving(&running);
+    }
+
+    fn tell_serving(&self, running: &BTreeMap<Key, Running>) {
+        let open = running.iter().filter(|(_, one)| *one.streams.borrow() > 0);
+        let serving: BTreeSet<DetailsDigest> = open.map(|(key, _)| key.details.clone()).collect();
+        self.serving.send_if_modified(|known| {
+            let changed = *known != serving;
+            *known = serving;
+            changed
+        });
+    }
+
+    async fn start(
+        &self,
+        running: &BTreeMap<Key, Running>,
+        key: &Key,
+        details: Arc<Details>,
+    ) -> Result<Running, Status> {
+        if running.len() >= MAX_REQUESTS {
+            return Err(Status::resource_exhausted(format!(
+                "{MAX_REQUESTS} requests are served"
+            )));
+        }
+        let label = RequestLabel::of(&details);
+        let file = self.file(running, key);
+        let mut presence = Presence::new(Arc::clone(&details), Options::default(), request::now());
+        let saved = file
+            .load(&details)
+            .filter(|saved| !saved.roster.devices.is_empty());
+        if let Some(saved) = &saved {
+            presence.restore(&saved.roster, request::now());
+        }
+        let wanted = presence.subscriptions();
+        let (events, inbox) = mpsc::channel(EVENTS);
+        let (commands, questions) = mpsc::channel(COMMANDS);
+        let member = Member { wanted, to: events };
+        let members = self.join_all(&details, key, &label, &member).await?;
+        let (streams, stream_count) = watch::channel(0);
+        let (numbers_in, numbers) = watch::channel(Numbers::default());
+        let (collisions, comeback) = (self.parts.collisions, self.parts.timing.comeback);
+        let condition = self
+            .parts
+            .health
+            .condition(format!("request {label}"), "not listed yet");
+        let request = Request::new(request::Parts {
+            publisher: Publisher::new(Arc::clone(&details), collisions, comeback),
+            details,
+            label: label.clone(),
+            presence,
+            waiting: saved.map(|saved| saved.waiting),
+            file,
+            condition,
+            streams: stream_count,
+            numbers: numbers_in,
+        });
+        info!(request = %label, details = %key.details, "request begins");
+        let task = request.run(inbox, questions, self.parts.shutdown.clone());
+        self.parts.vital.spawn(format!("request {label}"), task);
+        let one = Running {
+            label,
+            commands,
+            members,
+            streams,
+            numbers,
+            idle_since: None,
+        };
+        one.tell_sessions().await;
+        Ok(one)
+    }
+
+    async fn join_all(
+        &self,
+        details: &Details,
+        key: &Key,
+        label: &RequestLabel,
+        member: &Member,
+    ) -> Result<Vec<Membership>, Status> {
+        let mut members = Vec::with_capacity(details.servers.len());
+        for server in &details.servers {
+            let join = Join {
+                server: server.clone(),
+                rules: details.mqtt.clone(),
+                properties: key.properties.clone(),
+                legacy: details.legacy,
+                label: label.clone(),
+                member: member.clone(),
+            };
+            match self.parts.pool.join(join).await {
+                Ok(joined) => members.push(joined),
+                Err(error) => {
+                    for joined in members {
+                        self.parts.pool.leave(joined).await;
+                    }
+                    return Err(Status::invalid_argument(format!(
+                        "discoveryProperties: {error}"
+                    )));
+                }
+            }
+        }
+        Ok(members)
+    }
+
+    /// Goes on with a request that lost its stream because its Secret was changed: devices keep their state.
+    async fn change_credentials(
+        &self,
+        running: &mut BTreeMap<Key, Running>,
+        old: &Key,
+        new: &Key,
+    ) -> Result<Running, Status> {
+        let Some(mut one) = running.remove(old) else {
+            return Err(Status::internal("the request has ended meanwhile"));
+        };
+        let mut members = Vec::with_capacity(one.members.len());
+        let mut failed = None;
+        for member in std::mem::take(&mut one.members) {
+            match self.parts.pool.change(member, new.properties.clone()).await {
+                Ok(changed) => members.push(changed),
+                Err((unchanged, error)) => {
+                    members.push(unchanged);
+                    failed = Some(error);
+                }
+            }
+        }
+        one.members = members;
+        one.tell_sessions().await;
+        if let Some(error) = failed {
+            running.insert(old.clone(), one);
+            return Err(Status::invalid_argument(format!(
+                "discoveryProperties: {error}"
+            )));
+        }
+        info!(request = %one.label, "request goes on with other credentials");
+        Ok(one)
+    }
+
+    fn file(&self, running: &BTreeMap<Key, Running>, key: &Key) -> RosterFile {
+        let same = running
+            .keys()
+            .filter(|other| other.details == key.details)
+            .count();
+        let name = match same {
+            0 => key.details.to_string(),
+            more => format!("{}-{}", key.details, more + 1),
+        };
+        RosterFile::new(&self.parts.state, &self.parts.instance, &name)
+    }
+}
+
+impl Running {
+    async fn tell_sessions(&self) {
+        let sessions = self.members.iter();
+        let sessions = sessions.map(|member| (member.server().clone(), member.info.clone()));
+        // It fails only at shutdown.
+        let _ = self
+            .commands
+            .send(Command::Sessions(sessions.collect()))
+            .await;
+    }
+}
+
+fn idle_with_other_credentials(running: &BTreeMap<Key, Running>, key: &Key) -> Option<Key> {
+    running
+        .iter()
+        .find(|(other, one)| other.details == key.details && *one.streams.borrow() == 0)
+        .map(|(other, _)| other.clone())
+}

@@ -1,0 +1,347 @@
+//! One MQTT session that several requests share.
+//! In: the session's events; requests that join and leave; changed credentials. Out: to each
+//! request what its filters match, and what happens to the connection. What it means is left to the
+//! requests.
+//!
+//! The queues to the requests are bounded. While one is full the session reads nothing, and the
+//! server queues by its own limits; nothing is dropped here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use akri_mqtt_core::credentials::Credentials;
+use akri_mqtt_core::details::{QoS, Server};
+use akri_mqtt_core::topic::{FilterTree, TopicFilter};
+use akri_mqtt_runtime::Shutdown;
+use akri_mqtt_session::{Event, Events, Handle, Message, Subscription};
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
+
+use crate::credentials::{Files, Properties};
+use crate::observed::{Command, Member, Observed};
+use crate::session_state::FileState;
+use crate::subscriptions::union;
+
+/// How long a session that nobody wants any more may take to unsubscribe, and a refresh to begin.
+const UNSUBSCRIBE_WITHIN: Duration = Duration::from_secs(2);
+
+/// Where the credentials of the session come from.
+pub type CredentialSource = (Files, Properties, bool);
+
+struct Joined {
+    member: Member,
+    /// Whether it was told that it is subscribed on this connection.
+    told: bool,
+}
+
+/// The session and its requests.
+pub struct SharedSession {
+    server: Server,
+    handle: Handle,
+    source: CredentialSource,
+    credentials: watch::Sender<Credentials>,
+    state: Arc<FileState>,
+    members: BTreeMap<u64, Joined>,
+    tree: FilterTree<u64>,
+    subscribed: Vec<Subscription>,
+    connected: Option<Instant>,
+    settled: bool,
+    /// Filters are left out until then, so that subscribing them again brings their snapshot.
+    refresh_until: Option<tokio::time::Instant>,
+    refused: Vec<(String, String)>,
+}
+
+impl SharedSession {
+    /// A session without requests.
+    #[must_use]
+    pub fn new(
+        server: Server,
+        handle: Handle,
+        source: CredentialSource,
+        credentials: watch::Sender<Credentials>,
+        state: Arc<FileState>,
+    ) -> Self {
+        Self {
+            server,
+            handle,
+            source,
+            credentials,
+            state,
+            members: BTreeMap::new(),
+            tree: FilterTree::new(),
+            subscribed: Vec::new(),
+            connected: None,
+            settled: false,
+            refresh_until: None,
+            refused: Vec::new(),
+        }
+    }
+
+    /// Runs until [`Command::End`] or the shutdown, which keeps the session on the server.
+    pub async fn run(
+        mut self,
+        mut events: Events,
+        mut commands: mpsc::Receiver<Command>,
+        shutdown: Shutdown,
+    ) {
+        let mut files = self.source.0.clone();
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.triggered() => break,
+                command = commands.recv() => match command {
+                    Some(Command::Join(id, member)) => self.join(id, member).await,
+                    Some(Command::Leave(id)) => self.leave(id),
+                    Some(Command::Credentials(properties, credentials)) => {
+                        self.source.1 = properties;
+                        self.set_credentials(credentials);
+                    }
+                    Some(Command::End) | None => {
+                        self.unsubscribe(&mut events).await;
+                        break;
+                    }
+                },
+                () = files.changed() => self.read_files(),
+                () = until(self.refresh_until) => self.end_refresh(),
+                event = events.recv() => match event {
+                    Some(event) => self.take(event).await,
+                    None => break,
+                },
+            }
+        }
+        self.handle.close().await;
+    }
+
+    async fn join(&mut self, id: u64, member: Member) {
+        if let Some(at) = self.connected {
+            self.tell(&member, Observed::Connected { at }).await;
+        }
+        let again: Vec<String> = member
+            .wanted
+            .iter()
+            .filter(|wanted| wanted.snapshot)
+            .map(|wanted| wanted.filter.as_str().to_owned())
+            .collect();
+        self.members.insert(
+            id,
+            Joined {
+                member,
+                told: false,
+            },
+        );
+        self.index();
+        let wanted = self.union();
+        let overlaps = |known: &Subscription| {
+            let covers = |filter: &String| {
+                known.filter == *filter
+                    || match (
+                        TopicFilter::parse(&known.filter),
+                        TopicFilter::parse(filter),
+                    ) {
+                        (Ok(known), Ok(filter)) => known.covers(&filter),
+                        _ => false,
+                    }
+            };
+            known.snapshot && again.iter().any(covers)
+        };
+        if self.connected.is_some() && self.subscribed.iter().any(overlaps) {
+            // The server sends retained messages only for a new subscription, and the newcomer needs them.
+            let without: Vec<Subscription> = wanted
+                .iter()
+                .filter(|known| !overlaps(known))
+                .cloned()
+                .collect();
+            self.refresh_until = Some(tokio::time::Instant::now() + UNSUBSCRIBE_WITHIN);
+            self.handle.subscribe(without);
+        } else if wanted == self.subscribed && self.settled {
+            self.tell_subscribed(Instant::now()).await;
+        } else {
+            self.subscribe(wanted);
+        }
+    }
+
+    fn leave(&mut self, id: u64) {
+        self.members.remove(&id);
+        self.index();
+        if self.refresh_until.is_none() {
+            let wanted = self.union();
+            if wanted != self.subscribed {
+                self.subscribe(wanted);
+            }
+        }
+    }
+
+    fn end_refresh(&mut self) {
+        self.refresh_until = None;
+        let wanted = self.union();
+        self.subscribe(wanted);
+    }
+
+    fn subscribe(&mut self, wanted: Vec<Subscription>) {
+        self.settled = false;
+        self.subscribed.clone_from(&wanted);
+        self.handle.subscribe(wanted);
+    }
+
+    fn union(&self) -> Vec<Subscription> {
+        union(
+            self.members
+                .values()
+                .flat_map(|joined| &joined.member.wanted),
+        )
+    }
+
+    fn index(&mut self) {
+        self.tree = FilterTree::new();
+        for (id, joined) in &self.members {
+            for wanted in &joined.member.wanted {
+                self.tree.insert(&wanted.filter, *id);
+            }
+        }
+    }
+
+    async fn take(&mut self, event: Event) {
+        match event {
+            Event::Connected(connected) => {
+                info!(server = %self.server.name, url = %connected.url, version = %connected.version,
+                    session_present = connected.session_present, "connected");
+                self.connected = Some(connected.at);
+                self.settled = false;
+                self.members
+                    .values_mut()
+                    .for_each(|joined| joined.told = false);
+                self.tell_all(Observed::Connected { at: connected.at })
+                    .await;
+            }
+            Event::Subscribed { refused, at } => self.take_subscribed(refused, at).await,
+            Event::Message(message) => self.take_message(message).await,
+            Event::Alive { at } => self.tell_all(Observed::Alive { at }).await,
+            Event::Disconnected {
+                error,
+                last_packet,
+                at,
+            } => {
+                warn!(server = %self.server.name, %error, "not connected");
+                self.connected = None;
+                self.settled = false;
+                if self.refresh_until.is_some() {
+                    self.end_refresh();
+                }
+                self.tell_all(Observed::Disconnected { last_packet, at })
+                    .await;
+            }
+        }
+    }
+
+    async fn take_subscribed(&mut self, refused: Vec<(String, String)>, at: Instant) {
+        if self.refresh_until.is_some() {
+            self.end_refresh();
+            return;
+        }
+        if refused != self.refused {
+            for (filter, reason) in &refused {
+                warn!(server = %self.server.name, filter, reason, "the server refuses a subscription");
+            }
+            self.refused = refused;
+        }
+        self.settled = true;
+        self.tell_subscribed(at).await;
+    }
+
+    async fn take_message(&mut self, message: Message) {
+        let mut ids: Vec<u64> = self.tree.matching(&message.topic).copied().collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let observed = Observed::Message {
+            topic: message.topic,
+            payload: message.payload,
+            retained: message.retained,
+            qos: message.qos,
+            at: message.received,
+        };
+        for id in ids {
+            if let Some(joined) = self.members.get(&id) {
+                self.tell(&joined.member, observed.clone()).await;
+            }
+        }
+        // What is lost between here and the roster is announced again by the snapshot of the next connect.
+        if let Some(ack) = message.ack {
+            if ack.qos() == QoS::ExactlyOnce {
+                self.state.insert(ack.packet_id());
+            }
+            self.handle.acknowledge(ack);
+        }
+    }
+
+    async fn tell_subscribed(&mut self, at: Instant) {
+        let name = &self.server.name;
+        for joined in self.members.values_mut().filter(|joined| !joined.told) {
+            joined.told = true;
+            // A request that is gone leaves soon.
+            let _ = joined
+                .member
+                .to
+                .send((name.clone(), Observed::Subscribed { at }))
+                .await;
+        }
+    }
+
+    async fn tell_all(&self, observed: Observed) {
+        for joined in self.members.values() {
+            self.tell(&joined.member, observed.clone()).await;
+        }
+    }
+
+    async fn tell(&self, member: &Member, observed: Observed) {
+        // A request that is gone leaves soon.
+        let _ = member.to.send((self.server.name.clone(), observed)).await;
+    }
+
+    fn read_files(&self) {
+        let (files, properties, legacy) = &self.source;
+        match files.resolve(&self.server, properties, *legacy) {
+            Ok(credentials) => self.set_credentials(credentials),
+            Err(error) => {
+                warn!(server = %self.server.name, %error, "changed credentials cannot be used; the old ones stay");
+            }
+        }
+    }
+
+    fn set_credentials(&self, credentials: Credentials) {
+        self.credentials.send_if_modified(|known| {
+            let changed = *known != credentials;
+            *known = credentials;
+            changed
+        });
+    }
+
+    async fn unsubscribe(&mut self, events: &mut Events) {
+        if self.connected.is_none() {
+            return;
+        }
+        self.handle.subscribe(Vec::new());
+        let done = async {
+            while let Some(event) = events.recv().await {
+                match event {
+                    Event::Subscribed { .. } | Event::Disconnected { .. } => return,
+                    Event::Message(message) => {
+                        if let Some(ack) = message.ack {
+                            self.handle.acknowledge(ack);
+                        }
+                    }
+                    Event::Connected(_) | Event::Alive { .. } => {}
+                }
+            }
+        };
+        // A server that does not answer forgets the session by its expiry.
+        let _ = tokio::time::timeout(UNSUBSCRIBE_WITHIN, done).await;
+    }
+}
+
+async fn until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
