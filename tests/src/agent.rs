@@ -301,14 +301,17 @@ impl Agent {
     pub fn ended(&self) -> usize {
         let state = self.shared.lock();
         let ended = state.happened.iter();
-        ended.filter(|(_, what)| matches!(what, Happened::Ended { .. })).count()
+        ended
+            .filter(|(_, what)| matches!(what, Happened::Ended { .. }))
+            .count()
     }
 
     /// How often handlers have registered.
     pub fn registrations(&self) -> usize {
         let state = self.shared.lock();
         let all = state.happened.iter();
-        all.filter(|(_, what)| matches!(what, Happened::Registered { .. })).count()
+        all.filter(|(_, what)| matches!(what, Happened::Registered { .. }))
+            .count()
     }
 
     /// Everything that happened so far.
@@ -546,7 +549,9 @@ impl Shared {
             failing
         };
         let called = if failing {
-            Err(Status::failed_precondition("the Agent cannot read a Secret"))
+            Err(Status::failed_precondition(
+                "the Agent cannot read a Secret",
+            ))
         } else {
             discover(endpoint, kind, self.options.max_message, request).await
         };

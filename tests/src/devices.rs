@@ -16,7 +16,14 @@ const DEADLINE: Duration = Duration::from_secs(15);
 #[allow(clippy::expect_used)]
 pub fn publish(server: SocketAddr, topic: &str, payload: Option<&str>, flags: &[&str]) {
     let mut command = Command::new("mosquitto_pub");
-    command.args(["-h", "127.0.0.1", "-p", &server.port().to_string(), "-t", topic]);
+    command.args([
+        "-h",
+        "127.0.0.1",
+        "-p",
+        &server.port().to_string(),
+        "-t",
+        topic,
+    ]);
     match payload {
         Some(payload) => command.args(["-m", payload]),
         None => command.args(["-n", "-r"]),
@@ -31,7 +38,9 @@ pub fn publish(server: SocketAddr, topic: &str, payload: Option<&str>, flags: &[
 pub fn connects(server: &Mosquitto, client_id: &str) -> usize {
     let start = format!(" as {client_id}");
     let log = server.log();
-    let lines = log.lines().filter(|line| line.contains("New client connected"));
+    let lines = log
+        .lines()
+        .filter(|line| line.contains("New client connected"));
     lines.filter(|line| line.contains(&start)).count()
 }
 
@@ -39,10 +48,14 @@ pub fn connects(server: &Mosquitto, client_id: &str) -> usize {
 #[must_use]
 pub fn client_ids(server: &Mosquitto, prefix: &str) -> Vec<String> {
     let log = server.log();
-    let lines = log.lines().filter(|line| line.contains("New client connected"));
+    let lines = log
+        .lines()
+        .filter(|line| line.contains("New client connected"));
     let ids = lines.filter_map(|line| line.split(" as ").nth(1)?.split(' ').next());
-    let mut ids: Vec<String> =
-        ids.filter(|id| id.starts_with(prefix)).map(str::to_owned).collect();
+    let mut ids: Vec<String> = ids
+        .filter(|id| id.starts_with(prefix))
+        .map(str::to_owned)
+        .collect();
     ids.sort();
     ids.dedup();
     ids
@@ -75,7 +88,11 @@ impl Device {
         let device = Self { child };
         let end = Instant::now() + DEADLINE;
         while connects(server, &format!("{client_id} ")) == before {
-            assert!(Instant::now() < end, "{client_id} does not connect: {}", server.log());
+            assert!(
+                Instant::now() < end,
+                "{client_id} does not connect: {}",
+                server.log()
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
         publish(server.address(), topic, Some("online"), &["-r", "-q", "1"]);
@@ -92,7 +109,9 @@ impl Device {
     /// Disconnects as MQTT asks for, so that no Last Will is published.
     pub fn leave(&mut self) {
         // mosquitto_sub disconnects cleanly on SIGINT; the process is ours.
-        let _ = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
+        let _ = Command::new("kill")
+            .args(["-INT", &self.child.id().to_string()])
+            .status();
         let _ = self.child.wait();
     }
 }

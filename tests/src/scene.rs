@@ -36,7 +36,10 @@ impl Scene {
     #[must_use]
     pub fn start_with(options: AgentOptions, config: Config) -> Self {
         // Unix sockets have short paths.
-        let directory = tempfile::Builder::new().prefix("akri").tempdir().expect("it can be made");
+        let directory = tempfile::Builder::new()
+            .prefix("akri")
+            .tempdir()
+            .expect("it can be made");
         Self {
             agent: Agent::start_with(directory.path(), options),
             server: Mosquitto::start(config),
@@ -78,9 +81,11 @@ impl Scene {
     pub async fn configure(&self, details: &str, properties: &[(&str, &str)]) {
         self.agent.configure(CONFIGURATION, details, properties);
         self.agent
-            .wait_for("a list has come", std::time::Duration::from_secs(20), |agent| {
-                agent.lists(CONFIGURATION) > 0
-            })
+            .wait_for(
+                "a list has come",
+                std::time::Duration::from_secs(20),
+                |agent| agent.lists(CONFIGURATION) > 0,
+            )
             .await;
     }
 
@@ -93,17 +98,28 @@ impl Scene {
     /// Whether a roster on the disk has a device of this name.
     #[must_use]
     pub fn saved(&self, name: &str) -> bool {
-        let files = std::fs::read_dir(self.flags().state).into_iter().flatten().flatten();
-        let rosters = files.filter(|file| file.file_name().to_string_lossy().ends_with(".roster.json"));
+        let files = std::fs::read_dir(self.flags().state)
+            .into_iter()
+            .flatten()
+            .flatten();
+        let rosters =
+            files.filter(|file| file.file_name().to_string_lossy().ends_with(".roster.json"));
         let quoted = format!("\"plant-a/{name}\"");
         rosters.into_iter().any(|file| {
-            std::fs::read_to_string(file.path()).unwrap_or_default().contains(&quoted)
+            std::fs::read_to_string(file.path())
+                .unwrap_or_default()
+                .contains(&quoted)
         })
     }
 
     /// A live message of a robot.
     pub fn data(&self, name: &str) {
-        devices::publish(self.server.address(), &format!("robots/{name}/joints"), Some("{\"a\":1}"), &[]);
+        devices::publish(
+            self.server.address(),
+            &format!("robots/{name}/joints"),
+            Some("{\"a\":1}"),
+            &[],
+        );
     }
 }
 

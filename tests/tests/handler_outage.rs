@@ -16,19 +16,30 @@ async fn begin(scene: &Scene, details: &str) -> (HandlerProcess, Device, Device)
     let handler = scene.handler().await;
     scene.configure(details, &[]).await;
     let (lives, dies) = (scene.robot("lives"), scene.robot("dies"));
-    scene.agent.wait_for_devices(CONFIGURATION, &[DIES, LIVES]).await;
+    scene
+        .agent
+        .wait_for_devices(CONFIGURATION, &[DIES, LIVES])
+        .await;
     (handler, lives, dies)
 }
 
 /// The device that died in the outage goes after the grace; the living one never went, and no stream ended.
 async fn only_the_dead_goes(scene: &Scene) {
     scene.agent.wait_for_devices(CONFIGURATION, &[LIVES]).await;
-    assert!(!scene.agent.has_deleted(LIVES), "{:#?}", scene.agent.happened());
+    assert!(
+        !scene.agent.has_deleted(LIVES),
+        "{:#?}",
+        scene.agent.happened()
+    );
     assert_eq!(scene.agent.ended(), 0);
 }
 
 async fn disconnected(handler: &HandlerProcess) {
-    handler.wait_for("it is not connected", |handler| handler.metric("connected") == Some(0.0)).await;
+    handler
+        .wait_for("it is not connected", |handler| {
+            handler.metric("connected") == Some(0.0)
+        })
+        .await;
     handler.wait_for_log("not connected").await;
 }
 
@@ -69,25 +80,37 @@ async fn a_killed_server_withdraws_nobody_but_who_did_not_come_back() {
     let (handler, _lives, mut dies) = begin(&scene, &scene.details()).await;
     dies.crash();
     let _dies = scene.robot("dies");
-    scene.agent.wait_for_devices(CONFIGURATION, &[DIES, LIVES]).await;
+    scene
+        .agent
+        .wait_for_devices(CONFIGURATION, &[DIES, LIVES])
+        .await;
     scene.server.save();
     scene.server.kill();
     disconnected(&handler).await;
     scene.server.restart();
     let _back = come_back(&scene, "lives");
     scene.data("lives");
-    handler.wait_for("it is connected", |handler| handler.metric("connected") == Some(1.0)).await;
+    handler
+        .wait_for("it is connected", |handler| {
+            handler.metric("connected") == Some(1.0)
+        })
+        .await;
     tokio::time::timeout(Duration::from_secs(10), async {
         scene.data("lives");
     })
     .await
     .unwrap();
-    assert!(!scene.agent.has_deleted(LIVES), "{:#?}", scene.agent.happened());
+    assert!(
+        !scene.agent.has_deleted(LIVES),
+        "{:#?}",
+        scene.agent.happened()
+    );
     assert_eq!(scene.agent.ended(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_graceful_stop_of_the_server_which_publishes_every_last_will_withdraws_nobody_that_comes_back() {
+async fn a_graceful_stop_of_the_server_which_publishes_every_last_will_withdraws_nobody_that_comes_back()
+ {
     let mut scene = Scene::start_with(AgentOptions::default(), Config::new().persistent());
     let (handler, lives, dies) = begin(&scene, &scene.details()).await;
     scene.server.stop();

@@ -12,16 +12,31 @@ async fn a_device_is_listed_when_it_announces_itself_and_withdrawn_by_its_last_w
     let handler = scene.handler().await;
     let mut r1 = scene.robot("r1");
     scene.configure(&scene.details(), &[]).await;
-    scene.agent.wait_for_devices(CONFIGURATION, &["plant-a/r1"]).await;
+    scene
+        .agent
+        .wait_for_devices(CONFIGURATION, &["plant-a/r1"])
+        .await;
     let _r2 = scene.robot("r2");
-    scene.agent.wait_for_devices(CONFIGURATION, &["plant-a/r1", "plant-a/r2"]).await;
+    scene
+        .agent
+        .wait_for_devices(CONFIGURATION, &["plant-a/r1", "plant-a/r2"])
+        .await;
     r1.crash();
-    scene.agent.wait_for_devices(CONFIGURATION, &["plant-a/r2"]).await;
+    scene
+        .agent
+        .wait_for_devices(CONFIGURATION, &["plant-a/r2"])
+        .await;
     let answer = handler.presence("/plant-a%2Fr1");
     let r1 = &answer["requests"][0];
-    assert_eq!((r1["state"].as_str(), r1["reason"].as_str()), (Some("offline"), Some("will")));
+    assert_eq!(
+        (r1["state"].as_str(), r1["reason"].as_str()),
+        (Some("offline"), Some("will"))
+    );
     let sentence = r1["explanation"].as_str().unwrap();
-    assert!(sentence.contains("Last Will on robots/r1/status"), "{sentence}");
+    assert!(
+        sentence.contains("Last Will on robots/r1/status"),
+        "{sentence}"
+    );
     assert_eq!(r1["server"]["connected"], true);
 }
 
@@ -30,17 +45,24 @@ async fn a_device_that_falls_silent_or_disconnects_cleanly_goes_after_offline_af
     let scene = Scene::start();
     let handler = scene.handler().await;
     let more = "";
-    let details = details(scene.server.address(), more).replace("  offlineDelay", "  offlineAfter: 3s\n  offlineDelay");
+    let details = details(scene.server.address(), more)
+        .replace("  offlineDelay", "  offlineAfter: 3s\n  offlineDelay");
     scene.configure(&details, &[]).await;
     scene.data("silent");
     let mut clean = scene.robot("clean");
-    scene.agent.wait_for_devices(CONFIGURATION, &["plant-a/clean", "plant-a/silent"]).await;
+    scene
+        .agent
+        .wait_for_devices(CONFIGURATION, &["plant-a/clean", "plant-a/silent"])
+        .await;
     clean.leave();
     scene.agent.wait_for_devices(CONFIGURATION, &[]).await;
     let answer = handler.presence("/plant-a/silent");
     assert_eq!(answer["requests"][0]["reason"], "silence");
     scene.data("silent");
-    scene.agent.wait_for_devices(CONFIGURATION, &["plant-a/silent"]).await;
+    scene
+        .agent
+        .wait_for_devices(CONFIGURATION, &["plant-a/silent"])
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,7 +71,10 @@ async fn a_device_whose_retained_announcement_is_deleted_is_removed() {
     let handler = scene.handler().await;
     scene.configure(&scene.details(), &[]).await;
     let _r1 = scene.robot("r1");
-    scene.agent.wait_for_devices(CONFIGURATION, &["plant-a/r1"]).await;
+    scene
+        .agent
+        .wait_for_devices(CONFIGURATION, &["plant-a/r1"])
+        .await;
     publish(scene.server.address(), &status_of("r1"), None, &["-q", "1"]);
     scene.agent.wait_for_devices(CONFIGURATION, &[]).await;
     let answer = handler.presence("/plant-a/r1");
@@ -62,24 +87,38 @@ async fn properties_are_the_same_bytes_in_every_list_while_the_device_is_present
     let mut handler = scene.handler().await;
     scene.configure(&scene.details(), &[]).await;
     let _r1 = scene.robot("r1");
-    scene.agent.wait_for_devices(CONFIGURATION, &["plant-a/r1"]).await;
+    scene
+        .agent
+        .wait_for_devices(CONFIGURATION, &["plant-a/r1"])
+        .await;
     let before = scene.agent.instances(CONFIGURATION);
     for n in 0..20 {
         scene.data("r1");
         scene.data(&format!("more-{n:02}"));
     }
-    scene.agent
-        .wait_for("all are there", Duration::from_secs(10), |agent| agent.devices(CONFIGURATION).len() == 21)
+    scene
+        .agent
+        .wait_for("all are there", Duration::from_secs(10), |agent| {
+            agent.devices(CONFIGURATION).len() == 21
+        })
         .await;
     let (name, device) = before.first_key_value().unwrap();
     assert_eq!(scene.agent.instances(CONFIGURATION).get(name), Some(device));
-    handler.wait_for("the roster is written", |_| scene.saved("more-19")).await;
+    handler
+        .wait_for("the roster is written", |_| scene.saved("more-19"))
+        .await;
     handler.kill();
     let _second = scene.handler().await;
-    scene.agent.wait_for_devices_at_least(CONFIGURATION, 21).await;
+    scene
+        .agent
+        .wait_for_devices_at_least(CONFIGURATION, 21)
+        .await;
     assert_eq!(scene.agent.instances(CONFIGURATION).get(name), Some(device));
     let names: Vec<&str> = device.properties.keys().map(String::as_str).collect();
-    assert!(names.contains(&"MQTT_DEVICE_ID") && names.contains(&"MQTT_TOPICS"), "{names:?}");
+    assert!(
+        names.contains(&"MQTT_DEVICE_ID") && names.contains(&"MQTT_TOPICS"),
+        "{names:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,13 +130,25 @@ async fn client_ids_and_topics_of_ours_are_never_devices() {
         scene.server.address()
     );
     scene.configure(&details, &[]).await;
-    handler.wait_for("it is subscribed", |handler| handler.metric("connected") == Some(1.0)).await;
+    handler
+        .wait_for("it is subscribed", |handler| {
+            handler.metric("connected") == Some(1.0)
+        })
+        .await;
     devices::publish(scene.server.address(), "akri-mqtt/x/state", Some("1"), &[]);
     devices::publish(scene.server.address(), "robot/x/state", Some("1"), &[]);
-    scene.agent.wait_for_devices(CONFIGURATION, &["plant-a/robot"]).await;
+    scene
+        .agent
+        .wait_for_devices(CONFIGURATION, &["plant-a/robot"])
+        .await;
     devices::publish(scene.server.address(), "akri-mqtt/x/state", Some("1"), &[]);
     handler
-        .wait_for("it was counted", |handler| handler.metric("messages_ignored_total{reason=\"own\"").unwrap_or(0.0) >= 1.0)
+        .wait_for("it was counted", |handler| {
+            handler
+                .metric("messages_ignored_total{reason=\"own\"")
+                .unwrap_or(0.0)
+                >= 1.0
+        })
         .await;
     assert_eq!(scene.agent.devices(CONFIGURATION), ["plant-a/robot"]);
 }
@@ -110,7 +161,10 @@ async fn lists_are_sorted_and_only_changes_are_sent() {
     for name in ["c", "a", "b"] {
         scene.data(name);
     }
-    scene.agent.wait_for_devices(CONFIGURATION, &["plant-a/a", "plant-a/b", "plant-a/c"]).await;
+    scene
+        .agent
+        .wait_for_devices(CONFIGURATION, &["plant-a/a", "plant-a/b", "plant-a/c"])
+        .await;
     for _ in 0..20 {
         scene.data("a");
     }
@@ -126,6 +180,12 @@ async fn lists_are_sorted_and_only_changes_are_sent() {
     assert!(lists.iter().all(|(_, list)| list.is_sorted()), "{lists:?}");
     let first = lists[0].0;
     // The same list goes out again 5 s and 15 s after the first.
-    let early: Vec<_> = lists.iter().filter(|(at, _)| *at < first + Duration::from_millis(4_900)).collect();
-    assert!(early.windows(2).all(|pair| pair[0].1 != pair[1].1), "{lists:?}");
+    let early: Vec<_> = lists
+        .iter()
+        .filter(|(at, _)| *at < first + Duration::from_millis(4_900))
+        .collect();
+    assert!(
+        early.windows(2).all(|pair| pair[0].1 != pair[1].1),
+        "{lists:?}"
+    );
 }

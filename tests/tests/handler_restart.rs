@@ -27,12 +27,22 @@ async fn after_a_kill_the_first_list_names_every_device_although_the_server_is_a
     scene.configure(&scene.details(), &[]).await;
     scene.data("a");
     let _b = scene.robot("b");
-    scene.agent.wait_for_devices(CONFIGURATION, &["plant-a/a", "plant-a/b"]).await;
-    handler.wait_for("the roster is written", |_| scene.saved("a") && scene.saved("b")).await;
+    scene
+        .agent
+        .wait_for_devices(CONFIGURATION, &["plant-a/a", "plant-a/b"])
+        .await;
+    handler
+        .wait_for("the roster is written", |_| {
+            scene.saved("a") && scene.saved("b")
+        })
+        .await;
     handler.kill();
     scene.server.stop();
     let _second = scene.handler().await;
-    scene.agent.wait_for_devices(CONFIGURATION, &["plant-a/a", "plant-a/b"]).await;
+    scene
+        .agent
+        .wait_for_devices(CONFIGURATION, &["plant-a/a", "plant-a/b"])
+        .await;
     let first = first_list_after_registration(&scene.agent.happened(), 1).unwrap();
     assert_eq!(first, ["plant-a/a", "plant-a/b"]);
 }
@@ -44,19 +54,36 @@ async fn with_a_second_handler_on_the_node_a_restart_deletes_no_instance() {
     scene.configure(&scene.details(), &[]).await;
     let _r1 = scene.robot("r1");
     scene.data("r2");
-    scene.agent.wait_for_devices(CONFIGURATION, &["plant-a/r1", "plant-a/r2"]).await;
-    first.wait_for("the roster is written", |_| scene.saved("r1") && scene.saved("r2")).await;
+    scene
+        .agent
+        .wait_for_devices(CONFIGURATION, &["plant-a/r1", "plant-a/r2"])
+        .await;
+    first
+        .wait_for("the roster is written", |_| {
+            scene.saved("r1") && scene.saved("r2")
+        })
+        .await;
     let second = scene.registered(scene.flags().instance("n-1")).await;
-    second.wait_for("it lists", |handler| handler.presence("")["requests"][0]["listed"] == true).await;
+    second
+        .wait_for("it lists", |handler| {
+            handler.presence("")["requests"][0]["listed"] == true
+        })
+        .await;
     // It knows r2 only from its sibling: r2 has said nothing since.
     assert_eq!(second.presence("")["requests"][0]["restored"], true);
-    scene.agent
-        .wait_for("both have listed", Duration::from_secs(10), |agent| agent.lists(CONFIGURATION) > 1)
+    scene
+        .agent
+        .wait_for("both have listed", Duration::from_secs(10), |agent| {
+            agent.lists(CONFIGURATION) > 1
+        })
         .await;
     first.kill();
     let _third = scene.handler().await;
-    scene.agent
-        .wait_for("both serve again", Duration::from_secs(20), |agent| agent.streams(CONFIGURATION) == 2)
+    scene
+        .agent
+        .wait_for("both serve again", Duration::from_secs(20), |agent| {
+            agent.streams(CONFIGURATION) == 2
+        })
         .await;
     assert!(!scene.agent.has_deleted("plant-a/r1") && !scene.agent.has_deleted("plant-a/r2"));
     assert_eq!(client_ids(&scene.server, "akri-mqtt-").len(), 2);
@@ -68,7 +95,10 @@ async fn sigterm_ends_it_within_5_seconds_keeps_the_session_and_leaves_no_socket
     let mut handler = scene.handler().await;
     scene.configure(&scene.details(), &[]).await;
     let _r1 = scene.robot("r1");
-    scene.agent.wait_for_devices(CONFIGURATION, &["plant-a/r1"]).await;
+    scene
+        .agent
+        .wait_for_devices(CONFIGURATION, &["plant-a/r1"])
+        .await;
     let (status, took) = handler.terminate().await;
     assert_eq!(status.code(), Some(0), "{}", handler.log());
     assert!(took < Duration::from_secs(5), "{took:?}");
@@ -76,7 +106,10 @@ async fn sigterm_ends_it_within_5_seconds_keeps_the_session_and_leaves_no_socket
     assert!(scene.saved("r1"));
     let second = scene.handler().await;
     second.wait_for_log("session_present=true").await;
-    scene.agent.wait_for_devices(CONFIGURATION, &["plant-a/r1"]).await;
+    scene
+        .agent
+        .wait_for_devices(CONFIGURATION, &["plant-a/r1"])
+        .await;
     assert_eq!(client_ids(&scene.server, "akri-mqtt-").len(), 1);
 }
 
@@ -86,12 +119,17 @@ async fn a_damaged_roster_is_set_aside_with_a_warning() {
     let mut handler = scene.handler().await;
     scene.configure(&scene.details(), &[]).await;
     let _r1 = scene.robot("r1");
-    scene.agent.wait_for_devices(CONFIGURATION, &["plant-a/r1"]).await;
+    scene
+        .agent
+        .wait_for_devices(CONFIGURATION, &["plant-a/r1"])
+        .await;
     handler.terminate().await;
     let state = scene.flags().state;
     let rosters = || {
         let files = std::fs::read_dir(&state).unwrap().flatten();
-        files.map(|file| file.path()).filter(|path| path.to_string_lossy().contains(".roster.json"))
+        files
+            .map(|file| file.path())
+            .filter(|path| path.to_string_lossy().contains(".roster.json"))
     };
     for roster in rosters().collect::<Vec<_>>() {
         std::fs::write(roster, "{\"version\":1,").unwrap();
@@ -99,7 +137,10 @@ async fn a_damaged_roster_is_set_aside_with_a_warning() {
     let second = scene.handler().await;
     second.wait_for_log("damaged state file moved aside").await;
     assert!(rosters().any(|path| path.to_string_lossy().ends_with(".damaged")));
-    scene.agent.wait_for_devices(CONFIGURATION, &["plant-a/r1"]).await;
+    scene
+        .agent
+        .wait_for_devices(CONFIGURATION, &["plant-a/r1"])
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,10 +149,16 @@ async fn an_agent_that_restarts_finds_the_same_devices_at_once_on_the_same_sessi
     let handler = scene.handler().await;
     scene.configure(&scene.details(), &[]).await;
     scene.data("r1");
-    scene.agent.wait_for_devices(CONFIGURATION, &["plant-a/r1"]).await;
+    scene
+        .agent
+        .wait_for_devices(CONFIGURATION, &["plant-a/r1"])
+        .await;
     let sessions = connects(&scene.server, "akri-mqtt-");
     scene.agent.restart().await;
-    scene.agent.wait_for_devices(CONFIGURATION, &["plant-a/r1"]).await;
+    scene
+        .agent
+        .wait_for_devices(CONFIGURATION, &["plant-a/r1"])
+        .await;
     assert_eq!(connects(&scene.server, "akri-mqtt-"), sessions);
     assert_eq!(scene.agent.registrations(), 2);
     assert_eq!(handler.metric("discover_streams"), Some(1.0));
@@ -119,12 +166,18 @@ async fn an_agent_that_restarts_finds_the_same_devices_at_once_on_the_same_sessi
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_that_was_lost_while_it_was_being_deleted_comes_with_the_repeated_list() {
-    let options = AgentOptions { deletion: Duration::from_secs(2), ..AgentOptions::default() };
+    let options = AgentOptions {
+        deletion: Duration::from_secs(2),
+        ..AgentOptions::default()
+    };
     let scene = Scene::start_with(options, Config::new());
     let _handler = scene.handler().await;
     scene.configure(&scene.details(), &[]).await;
     let mut r1 = scene.robot("r1");
-    scene.agent.wait_for_devices(CONFIGURATION, &["plant-a/r1"]).await;
+    scene
+        .agent
+        .wait_for_devices(CONFIGURATION, &["plant-a/r1"])
+        .await;
     r1.crash();
     scene.agent.wait_for_devices(CONFIGURATION, &[]).await;
     let back = Instant::now();
@@ -135,6 +188,13 @@ async fn an_instance_that_was_lost_while_it_was_being_deleted_comes_with_the_rep
         })
         .await;
     assert!(scene.agent.devices(CONFIGURATION).is_empty());
-    scene.agent.wait_for_devices(CONFIGURATION, &["plant-a/r1"]).await;
-    assert!(back.elapsed() < Duration::from_secs(7), "{:?}", back.elapsed());
+    scene
+        .agent
+        .wait_for_devices(CONFIGURATION, &["plant-a/r1"])
+        .await;
+    assert!(
+        back.elapsed() < Duration::from_secs(7),
+        "{:?}",
+        back.elapsed()
+    );
 }
