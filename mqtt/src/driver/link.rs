@@ -72,6 +72,7 @@ struct Link {
     /// The buffer may hold further packets.
     more: bool,
     room: bool,
+    was_reading: bool,
     pending_since: Option<Instant>,
     unflushed: bool,
     clearing: Option<BoxFuture<'static, Result<(), StateError>>>,
@@ -129,6 +130,7 @@ impl Session {
             version,
             more: true,
             room: true,
+            was_reading: true,
             pending_since: None,
             unflushed: false,
             clearing: None,
@@ -160,11 +162,12 @@ impl Session {
             self.machine.ping(Instant::now());
         }
         let now = Instant::now();
-        let had_room = link.room;
         link.room = self.producer.has_room();
-        if link.room && !had_room {
+        let reading = self.reading(link);
+        if reading && !link.was_reading {
             self.machine.received_bytes(now);
         }
+        link.was_reading = reading;
         let parsed = self.parse(link, now);
         self.hand_over(link);
         parsed.map_err(|fatal| self.fatal(link, fatal))?;
@@ -198,7 +201,8 @@ impl Session {
     /// Whether packets are taken from the server.
     fn reading(&self, link: &Link) -> bool {
         let writable = self.machine.out.len() < WRITE_LIMIT;
-        link.room && writable && !self.must_clear && self.machine.releasing() < RELEASES
+        let window = self.machine.window_open();
+        link.room && writable && window && !self.must_clear && self.machine.releasing() < RELEASES
     }
 
     fn parse(&mut self, link: &mut Link, now: Instant) -> Result<(), Fatal> {

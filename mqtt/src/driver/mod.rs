@@ -22,7 +22,7 @@ use self::{
 };
 use crate::{
     Ack, BoxFuture, Connected, Counters, Credentials, ErrorKind, Event, Failover, Options, Publish,
-    ServerUrl, SessionError, SessionState, StateError, Status, Subscription, Version,
+    ServerUrl, SessionError, SessionState, StateError, Status, Subscription,
     handle::not_connected,
     machine::{Machine, Reply},
     net::Established,
@@ -36,7 +36,7 @@ pub(crate) type PublishRequest = (Publish, Reply);
 
 /// Messages that wait to be taken by the session; their callers wait with them.
 pub(crate) const PUBLISHES_WAITING: usize = 64;
-/// Short 3.1.1 connections in a row that are reported as a take-over.
+/// Short connections in a row that are reported as a take-over.
 const TAKE_OVERS: u32 = 3;
 
 /// What ends the time without a connection early.
@@ -122,7 +122,6 @@ impl Session {
             let began = Instant::now();
             self.accepted(&established, began);
             let url = established.url.clone();
-            let version = established.version;
             let end = self.drive(established).await;
             let pause = match end {
                 End::Stop => return self.ended(&stopped()),
@@ -140,7 +139,7 @@ impl Session {
                     None
                 }
                 End::Lost(error) => {
-                    let error = self.judge(error, version, began.elapsed(), &url);
+                    let error = self.judge(error, began.elapsed(), &url);
                     self.lost(error);
                     Some(self.pauses.next(rand::random()))
                 }
@@ -155,21 +154,15 @@ impl Session {
         }
     }
 
-    /// A connection that ends soon after it began, again and again, was taken over; 3.1.1 does not say so.
-    fn judge(
-        &mut self,
-        error: SessionError,
-        version: Version,
-        lasted: Duration,
-        url: &ServerUrl,
-    ) -> SessionError {
+    /// A connection that ends soon after it began, again and again, was taken over: 3.1.1 cannot say so,
+    /// and Mosquitto 2.0 does not say it on 5 either.
+    fn judge(&mut self, error: SessionError, lasted: Duration, url: &ServerUrl) -> SessionError {
         if self.pauses.lasted(lasted) {
             self.short_connections = 0;
             return error;
         }
         self.short_connections = self.short_connections.saturating_add(1);
-        let suspicious = version == Version::V311 && error.kind == ErrorKind::Closed;
-        if !suspicious || self.short_connections < TAKE_OVERS {
+        if error.kind != ErrorKind::Closed || self.short_connections < TAKE_OVERS {
             return error;
         }
         let (count, id) = (self.short_connections, &self.options.client_id);

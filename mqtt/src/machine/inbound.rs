@@ -22,10 +22,6 @@ pub(super) enum Arrival {
     Duplicate,
 }
 
-/// The server broke the rules; the reason code for DISCONNECT and a sentence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Violation(pub(crate) u8, pub(crate) &'static str);
-
 #[derive(Debug)]
 struct Pending {
     id: u16,
@@ -53,7 +49,6 @@ enum Earned {
 pub(super) struct Inbound {
     connection: u64,
     serial: u64,
-    window: usize,
     qos1: VecDeque<Pending>,
     qos1_ids: HashSet<u16>,
     qos2: VecDeque<Pending>,
@@ -69,7 +64,6 @@ impl Inbound {
         Self {
             connection: 0,
             serial: 0,
-            window: usize::from(u16::MAX),
             qos1: VecDeque::new(),
             qos1_ids: HashSet::new(),
             qos2: VecDeque::new(),
@@ -79,10 +73,9 @@ impl Inbound {
         }
     }
 
-    /// A new connection; `window` is the Receive Maximum that was announced.
-    pub(super) fn connected(&mut self, window: usize) {
+    /// A new connection.
+    pub(super) fn connected(&mut self) {
         self.connection = self.connection.saturating_add(1);
-        self.window = window;
         self.qos1.clear();
         self.qos1_ids.clear();
         self.qos2.clear();
@@ -93,6 +86,11 @@ impl Inbound {
         self.releasing
             .values_mut()
             .for_each(|answer| *answer = false);
+    }
+
+    /// Messages of QoS 1 and 2 of this connection that wait for the consumer.
+    pub(super) fn waiting(&self) -> usize {
+        self.qos1.len().saturating_add(self.qos2.len())
     }
 
     /// Whether nothing of QoS 1 or 2 waits for the consumer.
@@ -117,20 +115,14 @@ impl Inbound {
         stored: bool,
         keep: bool,
         out: &mut BytesMut,
-    ) -> Result<Arrival, Violation> {
+    ) -> Arrival {
         let arrival = match qos {
-            QoS::AtMostOnce => return Ok(Arrival::Deliver(None)),
+            QoS::AtMostOnce => return Arrival::Deliver(None),
             QoS::AtLeastOnce => self.publish1(id, keep),
             QoS::ExactlyOnce => self.publish2(id, stored, keep, out),
         };
-        if self.qos1.len().saturating_add(self.qos2_open.len()) > self.window {
-            return Err(Violation(
-                0x93,
-                "the server sent more messages than the Receive Maximum allows",
-            ));
-        }
         self.flush(out);
-        Ok(arrival)
+        arrival
     }
 
     fn publish1(&mut self, id: u16, keep: bool) -> Arrival {

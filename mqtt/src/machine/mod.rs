@@ -18,7 +18,7 @@ use bytes::BytesMut;
 
 use self::{
     ids::PacketIds,
-    inbound::{Arrival, Inbound, Violation},
+    inbound::{Arrival, Inbound},
     liveness::{Due, Liveness},
     outbound::{Outbound, ServerLimits},
     overlap::Recent,
@@ -44,6 +44,10 @@ pub(crate) struct Fatal {
     pub(crate) error: SessionError,
     pub(crate) code: u8,
 }
+
+/// The server broke the rules; the reason code for DISCONNECT and a sentence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Violation(u8, &'static str);
 
 impl From<Violation> for Fatal {
     fn from(Violation(code, text): Violation) -> Self {
@@ -135,19 +139,14 @@ impl Machine {
         self.started = false;
         self.last_packet = Some(now);
         self.ids.reset(self.outbound.unfinished());
-        let window = if version == Version::V5 {
-            self.receive_maximum
-        } else {
-            u16::MAX
-        };
-        self.inbound.connected(usize::from(window));
+        self.inbound.connected();
         let limits = server_limits(props);
         self.outbound
             .connected(limits, connack.session_present, &mut self.out);
         let with_identifiers = version == Version::V5 && props.identifiers_available != Some(false);
         let caps = (with_identifiers, limits.maximum_packet_size);
         self.subscriptions
-            .connected(version, caps, connack.session_present, now);
+            .connected(caps, connack.session_present, now);
         let keep_alive = match props.server_keep_alive {
             Some(seconds) if seconds > 0 => {
                 Duration::from_secs(u64::from(seconds)).min(self.keep_alive)
@@ -187,6 +186,12 @@ impl Machine {
     /// Whether no QoS 2 id is in the hands of the consumer or in a commit.
     pub(crate) fn may_clear(&self) -> bool {
         self.inbound.may_clear()
+    }
+
+    /// Whether the window of unacknowledged messages has room. MQTT 3.1.1 knows no Receive Maximum, and
+    /// Mosquitto 2.0 exceeds it when a session is resumed, so the window is kept by not reading on.
+    pub(crate) fn window_open(&self) -> bool {
+        self.inbound.waiting() < usize::from(self.receive_maximum)
     }
 
     pub(crate) fn releasing(&self) -> usize {
@@ -342,7 +347,7 @@ impl Machine {
         });
         let stored = qos == QoS::ExactlyOnce && self.state.contains(id);
         let keep = valid && !copy;
-        let arrival = self.inbound.publish(qos, id, stored, keep, &mut self.out)?;
+        let arrival = self.inbound.publish(qos, id, stored, keep, &mut self.out);
         let (Arrival::Deliver(ack), Some(topic), true) = (&arrival, topic, keep) else {
             let counters = &self.counters;
             let counter = match (&arrival, copy) {
@@ -386,7 +391,7 @@ impl Machine {
             drain.last = now;
         }
         let id = id.unwrap_or_default();
-        self.inbound.publish(qos, id, false, false, &mut self.out)?;
+        self.inbound.publish(qos, id, false, false, &mut self.out);
         Ok(())
     }
 

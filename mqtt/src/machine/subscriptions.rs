@@ -13,7 +13,7 @@ use akri_mqtt_core::topic::TopicFilter;
 
 use super::{overlap, reason::reason_text};
 use crate::{
-    QoS, Subscription, Version,
+    QoS, Subscription,
     codec::{SubscribeFilter, subscribe_len},
 };
 
@@ -104,7 +104,6 @@ pub(super) struct Subscriptions {
     slots: BTreeMap<String, Slot>,
     requests: HashMap<u16, Request>,
     asked: Vec<Subscription>,
-    version: Version,
     with_identifiers: bool,
     /// The server's limit on packets, for our batches.
     packet_bytes: usize,
@@ -125,7 +124,6 @@ impl Subscriptions {
             slots: slots.collect(),
             requests: HashMap::new(),
             asked: Vec::new(),
-            version: Version::V5,
             with_identifiers: false,
             packet_bytes: BYTES_PER_PACKET,
             announced: false,
@@ -196,15 +194,8 @@ impl Subscriptions {
     }
 
     /// A new connection.
-    pub(super) fn connected(
-        &mut self,
-        version: Version,
-        caps: (bool, usize),
-        session_present: bool,
-        now: Instant,
-    ) {
+    pub(super) fn connected(&mut self, caps: (bool, usize), session_present: bool, now: Instant) {
         let (with_identifiers, packet_bytes) = caps;
-        self.version = version;
         self.packet_bytes = packet_bytes.saturating_sub(32).clamp(16, BYTES_PER_PACKET);
         self.lost(session_present);
         if self.with_identifiers != with_identifiers {
@@ -265,7 +256,7 @@ impl Subscriptions {
         let mut groups: BTreeMap<Option<u32>, Vec<SubscribeFilter>> = BTreeMap::new();
         let mut gone = Vec::new();
         for (filter, slot) in self.slots.iter().filter(|(_, slot)| !slot.in_flight) {
-            match slot.next(drained, self.version, now) {
+            match slot.next(drained, now) {
                 Next::Nothing => {}
                 Next::Unsubscribe => gone.push(filter.clone()),
                 Next::Subscribe {
@@ -381,7 +372,7 @@ impl Subscriptions {
         let waits = self
             .slots
             .values()
-            .any(|slot| slot.next(drained, self.version, now) != Next::Nothing);
+            .any(|slot| slot.next(drained, now) != Next::Nothing);
         if waits {
             return None;
         }
@@ -435,7 +426,7 @@ enum Next {
 }
 
 impl Slot {
-    fn next(&self, drained: bool, version: Version, now: Instant) -> Next {
+    fn next(&self, drained: bool, now: Instant) -> Next {
         let Some(wanted) = self.wanted else {
             return if self.held == Held::No {
                 Next::Nothing
@@ -457,8 +448,8 @@ impl Slot {
         };
         let done = match self.held {
             Held::No => false,
-            // On 3.1.1 a subscription is nothing but its QoS; another SUBSCRIBE would only repeat retained messages.
-            Held::Maybe(qos) => version == Version::V311 && qos == wanted.spec.qos,
+            // The list is written before SUBSCRIBE goes out, so only a SUBACK proves that the server holds it.
+            Held::Maybe(_) => false,
             Held::Yes(spec) => spec == wanted.spec,
         };
         match (wanted.snapshot, self.snapshot_taken) {

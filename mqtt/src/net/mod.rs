@@ -16,6 +16,9 @@ use crate::{
     machine::reason::connack_refusal,
 };
 
+/// The first byte of a CONNACK.
+const CONNACK: u8 = 0x20;
+
 /// A connected byte stream, whatever carries it.
 pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
@@ -113,31 +116,7 @@ async fn handshake(attempt: &Attempt<'_>, clean: bool) -> Result<Established, Se
     buffer.clear();
 
     let mut frames = FrameReader::new(attempt.options.max_packet_size);
-    let connack = loop {
-        match frames.next(&mut buffer) {
-            Ok(Some(Frame::Packet { first, body })) => match decode(first, body, attempt.version) {
-                Ok(Packet::ConnAck(connack)) => break connack,
-                Ok(_) => return Err(not_mqtt(attempt.url, "its first packet is no CONNACK")),
-                Err(error) => return Err(not_mqtt(attempt.url, error.0)),
-            },
-            Ok(Some(Frame::Oversized { .. })) => {
-                return Err(not_mqtt(attempt.url, "its first packet is no CONNACK"));
-            }
-            Err(error) => return Err(not_mqtt(attempt.url, error.0)),
-            Ok(None) => {}
-        }
-        match stream.read_buf(&mut buffer).await {
-            Ok(0) => {
-                let text = format!(
-                    "{} closed the connection instead of answering CONNECT",
-                    attempt.url
-                );
-                return Err(SessionError::new(ErrorKind::Closed, text));
-            }
-            Ok(_) => {}
-            Err(error) => return Err(io_error(attempt.url, &error)),
-        }
-    };
+    let connack = read_connack(&mut *stream, &mut frames, &mut buffer, attempt).await?;
     if connack.reason != 0 {
         return Err(refusal(attempt, &connack));
     }
@@ -149,6 +128,43 @@ async fn handshake(attempt: &Attempt<'_>, clean: bool) -> Result<Established, Se
         frames,
         buffer,
     })
+}
+
+async fn read_connack(
+    stream: &mut dyn ByteStream,
+    frames: &mut FrameReader,
+    buffer: &mut BytesMut,
+    attempt: &Attempt<'_>,
+) -> Result<ConnAck, SessionError> {
+    loop {
+        // Something else than an MQTT server would otherwise be waited for until its answer fills a packet.
+        if buffer.first().is_some_and(|first| *first != CONNACK) {
+            return Err(not_mqtt(attempt.url, "its first packet is no CONNACK"));
+        }
+        match frames.next(buffer) {
+            Ok(Some(Frame::Packet { first, body })) => match decode(first, body, attempt.version) {
+                Ok(Packet::ConnAck(connack)) => return Ok(connack),
+                Ok(_) => return Err(not_mqtt(attempt.url, "its first packet is no CONNACK")),
+                Err(error) => return Err(not_mqtt(attempt.url, error.0)),
+            },
+            Ok(Some(Frame::Oversized { .. })) => {
+                return Err(not_mqtt(attempt.url, "its first packet is no CONNACK"));
+            }
+            Err(error) => return Err(not_mqtt(attempt.url, error.0)),
+            Ok(None) => {}
+        }
+        match stream.read_buf(buffer).await {
+            Ok(0) => {
+                let text = format!(
+                    "{} closed the connection instead of answering CONNECT",
+                    attempt.url
+                );
+                return Err(SessionError::new(ErrorKind::Closed, text));
+            }
+            Ok(_) => {}
+            Err(error) => return Err(io_error(attempt.url, &error)),
+        }
+    }
 }
 
 fn refusal(attempt: &Attempt<'_>, connack: &ConnAck) -> SessionError {
