@@ -157,7 +157,10 @@ impl Server {
         if self.awaited.is_some() {
             self.awaited = Some(now.plus(PATIENCE));
         }
-        if let Some(outage) = &mut self.outage {
+        // A subscription that joins later on the same connection does not prolong the grace.
+        if let Some(outage) = &mut self.outage
+            && outage.ends.is_none()
+        {
             outage.ends = Some(now.plus(grace));
         }
     }

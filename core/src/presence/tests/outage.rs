@@ -326,3 +326,15 @@ fn the_wall_clock_may_jump() {
     world.pass(secs(1));
     assert_eq!(world.state("r1"), Some(State::Leaving));
 }
+
+#[test]
+fn a_subscription_that_joins_later_does_not_prolong_the_grace() {
+    let mut world = with_device(ANNOUNCED);
+    world.cut(Duration::ZERO);
+    world.reconnect();
+    world.status("r1", "offline");
+    world.pass(secs(60));
+    world.subscribe(A);
+    world.pass(secs(60));
+    assert_eq!(world.state("r1"), Some(State::Offline));
+}
