@@ -68,10 +68,8 @@ async fn queued_messages_come_before_the_snapshot_of_a_resumed_session() {
         publisher.publish(say("online")).await;
         let mut watched = Watched::start(options, announcing());
         watched.until_subscribed().await;
-        // On 3.1.1 raising the QoS repeats the retained message.
-        let copies = if version == VersionChoice::V311 { 2 } else { 1 };
         watched
-            .until("the snapshot", |watched| watched.messages.len() >= copies)
+            .until("the snapshot", |watched| !watched.messages.is_empty())
             .await;
         proxy.refuse(true);
         proxy.cut();
@@ -84,15 +82,16 @@ async fn queued_messages_come_before_the_snapshot_of_a_resumed_session() {
         watched.messages.clear();
         proxy.refuse(false);
         watched.until_subscribed().await;
-        watched
-            .until("five messages", |watched| watched.messages.len() >= 5)
-            .await;
-        let texts: Vec<&str> = watched
-            .messages
-            .iter()
-            .take(5)
-            .map(|(_, text)| text.as_str())
-            .collect();
+        let twice = |watched: &Watched| {
+            watched
+                .counts()
+                .get("back")
+                .is_some_and(|count| *count >= 2)
+        };
+        watched.until("queue and snapshot", twice).await;
+        // On 3.1.1 raising the QoS repeats the retained message, which may have been in flight at the cut.
+        let texts = watched.messages.iter().map(|(_, text)| text.as_str());
+        let texts: Vec<&str> = texts.skip_while(|text| *text == "online").take(5).collect();
         assert_eq!(
             texts,
             ["offline", "online", "offline", "back", "back"],
