@@ -2,6 +2,7 @@
 //! In: the checkout it is started in. Out: files, or an exit code with the reason.
 
 mod bench;
+mod claims;
 mod deps;
 mod generate;
 mod links;
@@ -31,6 +32,8 @@ enum Task {
     },
     /// Checks the dependency law of ARCHITECTURE.md
     Deps,
+    /// Checks the documents: links, pages, and the tests that the invariants name
+    Docs,
     /// Fetches into target/tools what the tests need and what needs no root
     Tools,
     /// Runs the benchmarks and prints their figures
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Task::Generate { check: true } => generate::check(),
         Task::Generate { check: false } => generate::write(),
         Task::Deps => deps::run(),
+        Task::Docs => docs(),
         Task::Tools => tools::prepare_all(),
         Task::Bench { name } => bench::run(name.as_deref()),
     };
@@ -56,4 +60,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn docs() -> anyhow::Result<()> {
+    let root = metadata::root()?;
+    let (links, claims) = (links::check(&root), claims::check(&root));
+    println!("{}, {}", links?, claims?);
+    Ok(())
 }

@@ -8,7 +8,7 @@ use anyhow::ensure;
 use crate::metadata::{Metadata, cargo};
 use crate::process::{run as execute, run_watched};
 use crate::report::{Missing, Report};
-use crate::{deps, generate, links, tools};
+use crate::{claims, deps, generate, links, tools};
 
 /// Runs all steps.
 pub fn run() -> anyhow::Result<()> {
@@ -22,6 +22,7 @@ pub fn run() -> anyhow::Result<()> {
         generate::check().map(|()| String::new())
     });
     report.step("documents", || links::check(&metadata.workspace_root));
+    report.step("invariants", || claims::check(&metadata.workspace_root));
     report.step("dependency law", || deps::run().map(|()| String::new()));
     report.step("cargo deny", || deny(&metadata));
     report.step("chart", || chart(&metadata));
