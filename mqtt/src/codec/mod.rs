@@ -20,3 +20,6 @@ pub(crate) use properties::Props;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Malformed(pub(crate) &'static str);
+
+#[cfg(test)]
+mod tests;
