@@ -1,0 +1,199 @@
+//! The command line: what can be asked for, and the texts of `--help`. In: arguments and environment. Out: checked values.
+//! `--version`, `--log-format` and an environment variable per flag are added by the runtime; `app` dispatches.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+const ABOUT: &str = "Discovers MQTT devices and serves their data, without Kubernetes";
+
+const EXAMPLES: &str = "\
+Examples:
+  akri-mqtt check -f plant.yaml                 is this Configuration right?
+  akri-mqtt discover -f plant.yaml              what would it find?
+
+Exit codes: 0 done, 1 failed while running, 2 wrong usage or configuration.
+RUST_LOG sets what is logged on standard error, for example RUST_LOG=debug.";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(about = ABOUT, after_help = EXAMPLES, max_term_width = 120)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Checks Configurations and says where they are wrong
+    Check(Check),
+    /// Dry run: which devices a Configuration finds, under which names, and why
+    Discover(Discover),
+    /// Prints a completion script for a shell
+    #[command(
+        after_help = "Example:\n  akri-mqtt completions bash > ~/.local/share/bash-completion/completions/akri-mqtt"
+    )]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+const FILES_HELP: &str = "\
+A file holds one or several YAML documents; those that are no Akri Configuration are passed over.";
+
+/// Where credentials are found that the Configuration does not hold itself.
+#[derive(Args, Clone, Debug, Default)]
+pub struct CredentialSources {
+    /// Directory with MQTT_USERNAME, MQTT_PASSWORD and so on as files
+    #[arg(long, value_name = "DIR")]
+    pub credentials_dir: Option<PathBuf>,
+    /// Hosts to which the files without a server in their names may be sent; repeatable
+    #[arg(long, value_name = "HOST", value_delimiter = ',')]
+    pub credentials_hosts: Vec<String>,
+    /// Directory that holds the Secrets and ConfigMaps that discoveryProperties refer to, as <name>/<key>
+    #[arg(long, value_name = "DIR")]
+    pub secrets_dir: Option<PathBuf>,
+}
+
+const CHECK_HELP: &str = "\
+Examples:
+  akri-mqtt check -f plant.yaml
+  akri-mqtt check -f plant.yaml -f office.yaml -o json
+  helm template … | akri-mqtt check -f -
+
+Each fault is one line on standard output, file:line:column: message, which editors and CI systems understand. The exit code is 2
+if there is one, else 0 with a line per file. discoveryDetails are checked for handlers of the name mqtt; a fault inside them is
+shown where it is in the file. The rest of a Configuration is held against what Akri's webhook accepts.";
+
+/// `akri-mqtt check`.
+#[derive(Args, Debug)]
+#[command(after_help = CHECK_HELP)]
+pub struct Check {
+    /// File with Akri Configurations; repeatable; - is standard input
+    #[arg(short = 'f', long = "file", value_name = "FILE", required = true,
+          action = clap::ArgAction::Append, num_args = 1.., long_help = format!("File with Akri Configurations; repeatable; - is standard input. {FILES_HELP}"))]
+    pub files: Vec<PathBuf>,
+    /// How the result is printed
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: CheckOutput,
+}
+
+/// Forms of `check`'s result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CheckOutput {
+    /// A line per fault, or per file that is right.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+const DISCOVER_HELP: &str = "\
+Examples:
+  akri-mqtt discover -f plant.yaml
+  akri-mqtt discover -f plant.yaml --for 1m -o yaml
+
+It connects with clean sessions and client ids of its own, so it disturbs no discovery handler that runs, and it stores nothing.
+A server that cannot be reached is reported on standard error; if none could be, the exit code is 1.";
+
+/// `akri-mqtt discover`.
+#[derive(Args, Debug)]
+#[command(after_help = DISCOVER_HELP)]
+pub struct Discover {
+    /// File with Akri Configurations; repeatable; - is standard input
+    #[arg(short = 'f', long = "file", value_name = "FILE", required = true,
+          action = clap::ArgAction::Append, long_help = format!("File with Akri Configurations; repeatable; - is standard input. {FILES_HELP}"))]
+    pub files: Vec<PathBuf>,
+    /// How long to listen, such as 10s or 2m: devices that announce themselves show up at once, others when they publish
+    #[arg(long = "for", value_name = "DURATION", default_value = "10s", value_parser = parse_positive_duration)]
+    pub listen_for: Duration,
+    /// How the devices are printed
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub output: DiscoverOutput,
+    /// Where credentials are found.
+    #[command(flatten)]
+    pub credentials: CredentialSources,
+}
+
+/// Forms of `discover`'s result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DiscoverOutput {
+    /// For people.
+    Table,
+    /// One JSON object.
+    Json,
+    /// The same as YAML.
+    Yaml,
+}
+
+/// `500ms`, `30s`, `5m`, `1h`, `0`; up to a year.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    const YEAR: u64 = 365 * 24 * 3600 * 1000;
+    let allowed = || format!("{text:?} is no duration; allowed are 500ms, 30s, 5m, 1h and 0");
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor: u64 = match text.strip_prefix(digits).unwrap_or_default() {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "" if digits == "0" => 1,
+        _ => return Err(allowed()),
+    };
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(allowed());
+    }
+    let millis = digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|n| n.checked_mul(factor));
+    match millis {
+        Some(millis) if millis <= YEAR => Ok(Duration::from_millis(millis)),
+        _ => Err(format!("{text} is more than a year")),
+    }
+}
+
+fn parse_positive_duration(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        Duration::ZERO => Err("it has to be longer than 0".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_parsed_and_nonsense_is_refused() {
+        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_duration("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7200)));
+        assert_eq!(parse_duration("0"), Ok(Duration::ZERO));
+        for wrong in [
+            "",
+            "s",
+            "30",
+            "-1s",
+            "1.5s",
+            "3 s",
+            "30S",
+            "99999999999999999999s",
+            "9000h9",
+        ] {
+            assert!(parse_duration(wrong).is_err(), "{wrong:?}");
+        }
+        assert!(parse_duration("9000h").is_err());
+        assert!(parse_positive_duration("0s").is_err());
+    }
+}
