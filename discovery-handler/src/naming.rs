@@ -26,6 +26,7 @@ const MAX_SUFFIX: u32 = 1_000;
 /// Session keys that are remembered.
 const MAX_KEYS: usize = 4_096;
 const CLUSTER_FILE: &str = "cluster-id";
+const CLUSTER_LOCK: &str = "cluster.lock";
 const SUFFIX_FILE_END: &str = ".clients.json";
 
 /// BLAKE2b-256 over length-prefixed parts.
@@ -192,6 +193,10 @@ pub fn cluster_id(given: Option<&str>, state: &StateDir) -> String {
     if let Some(given) = given.map(sanitise).filter(|given| !given.is_empty()) {
         return given.chars().take(8).collect();
     }
+    // Two handlers that start at once on an empty directory must end up with the same id.
+    let _alone = state
+        .lock_waiting(CLUSTER_LOCK)
+        .inspect_err(|error| warn!(%error, "state directory cannot be locked"));
     let kept = state
         .read(CLUSTER_FILE)
         .and_then(|bytes| String::from_utf8(bytes).ok());
@@ -354,6 +359,20 @@ mod tests {
         assert_eq!(cluster_id(None, &state), fresh);
         let uid = "1d2c3b4a-5f6e-4d3c-2b1a-000000000000";
         assert_eq!(cluster_id(Some(uid), &state), "1d2c3b4a");
+    }
+
+    #[test]
+    fn processes_that_start_at_once_agree_on_a_cluster_id() {
+        let directory = tempfile::tempdir().unwrap();
+        let starts: Vec<_> = (0..16)
+            .map(|_| {
+                let path = directory.path().to_owned();
+                std::thread::spawn(move || cluster_id(None, &StateDir::open(&path)))
+            })
+            .collect();
+        let mut ids: Vec<String> = starts.into_iter().map(|one| one.join().unwrap()).collect();
+        ids.dedup();
+        assert_eq!(ids.len(), 1, "{ids:?}");
     }
 
     #[test]

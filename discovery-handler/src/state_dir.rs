@@ -154,6 +154,19 @@ impl StateDir {
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
+
+    /// Takes the lock of a name and waits for it: for what takes a moment only.
+    ///
+    /// # Errors
+    /// What the file system answered.
+    pub fn lock_waiting(&self, name: &str) -> io::Result<Lock> {
+        let Some(directory) = &self.path else {
+            return Ok(Lock::default());
+        };
+        let file = private_file().open(directory.join(name))?;
+        file.lock()?;
+        Ok(Lock { _file: Some(file) })
+    }
 }
 
 /// A held lock; dropping it, or dying, releases it.
