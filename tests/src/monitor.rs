@@ -1,0 +1,128 @@
+//! A monitoring broker as a process of its own. In: the Instances that it is to serve, as its pod's
+//! environment would name them. Out: the process and the answers of its HTTP port.
+
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use akri_mqtt_proto::akri::Device;
+
+use crate::binary::binary;
+use crate::http;
+
+/// How long a condition may take to become true.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A running monitoring broker; it is killed when it is dropped.
+pub struct MonitorProcess {
+    child: Child,
+    address: std::net::SocketAddr,
+    _data: tempfile::TempDir,
+}
+
+impl MonitorProcess {
+    /// Starts one for these Instances: name and device.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[allow(clippy::expect_used)]
+    pub fn start(instances: impl IntoIterator<Item = (String, Device)>) -> Self {
+        let data = tempfile::tempdir().expect("a directory can be made");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = listener.local_addr().expect("it is bound");
+        drop(listener);
+        let mut command = Command::new(binary(
+            "akri-mqtt-monitoring-broker",
+            "akri-mqtt-monitoring-broker",
+        ));
+        command
+            .args(["--http", &address.to_string(), "--grpc", "127.0.0.1:0"])
+            .arg("--data-dir")
+            .arg(data.path())
+            .stdout(Stdio::null());
+        for (instance, device) in instances {
+            let hash = instance
+                .rsplit('-')
+                .next()
+                .unwrap_or_default()
+                .to_uppercase();
+            for (key, value) in device.properties {
+                command.env(format!("{key}_{hash}"), value);
+            }
+        }
+        let child = command
+            .spawn()
+            .expect("the monitoring broker can be started");
+        Self {
+            child,
+            address,
+            _data: data,
+        }
+    }
+
+    /// The answer to `GET path`, `Null` while there is none.
+    #[must_use]
+    pub fn get(&self, path: &str) -> serde_json::Value {
+        http::get(self.address, path)
+            .and_then(|(_, body)| serde_json::from_str(&body).ok())
+            .unwrap_or_default()
+    }
+
+    async fn wait_for(&self, what: &str, condition: impl Fn(&Self) -> bool) {
+        let end = Instant::now() + DEADLINE;
+        while !condition(self) {
+            assert!(
+                Instant::now() < end,
+                "not in time: {what}; devices: {}",
+                self.get("/v1/devices?page_size=1000")
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Waits until a message of each of these devices is served.
+    ///
+    /// # Panics
+    /// When one does not come in time.
+    pub async fn wait_for_messages_of(&self, devices: &BTreeSet<String>) {
+        for device in devices {
+            let path = format!("/v1/devices/{}/latest", device.replace('/', "%2F"));
+            let what = format!("a message of {device}");
+            self.wait_for(&what, |monitor| {
+                let answer = monitor.get(&path);
+                answer["messages"].as_array().is_some_and(|messages| {
+                    messages
+                        .iter()
+                        .any(|message| message["payload"]["temperature"].is_number())
+                })
+            })
+            .await;
+        }
+    }
+
+    /// Waits until a device is in this state for a reason with this word in it.
+    ///
+    /// # Panics
+    /// When it is not in time.
+    pub async fn wait_for_presence(&self, device: &str, state: &str, word: &str) {
+        let path = format!("/v1/devices/{}", device.replace('/', "%2F"));
+        let what = format!("{device} {state}, {word:?}");
+        self.wait_for(&what, |monitor| {
+            let presence = &monitor.get(&path)["presence"];
+            presence["state"] == state
+                && presence["reason"]
+                    .as_str()
+                    .is_some_and(|reason| reason.contains(word))
+        })
+        .await;
+    }
+}
+
+impl Drop for MonitorProcess {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
