@@ -182,8 +182,12 @@ impl Server {
             outage.ends = None;
             return None;
         }
-        let since = last_packet.minus(BEFORE_LAST_PACKET).max(self.resumed);
-        self.outage = Some(Outage { since, ends: None });
+        let since = last_packet.minus(BEFORE_LAST_PACKET);
+        self.outage = Some(Outage {
+            // Time that a former outage has frozen is not frozen twice.
+            since: since.max(self.resumed),
+            ends: None,
+        });
         Some(since)
     }
 

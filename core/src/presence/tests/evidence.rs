@@ -424,3 +424,38 @@ fn filters_that_another_covers_are_not_subscribed() {
         "data does not bring a snapshot of announcements"
     );
 }
+
+#[test]
+fn a_will_does_not_wait_for_the_deadline_of_silence() {
+    let mut world = World::up(
+        "presence: {offlineAfter: 5m, availability: [{topic: 'robots/{device}/status'}]}",
+    );
+    world.data("r1");
+    world.status("r1", "offline");
+    world.pass(secs(10));
+    assert_eq!(world.state("r1"), Some(State::Offline));
+    world.data("r1");
+    world.pass(secs(299));
+    assert_eq!(
+        world.state("r1"),
+        Some(State::Online),
+        "an old timer means nothing"
+    );
+}
+
+#[test]
+fn with_qos_0_a_data_filter_still_does_not_stand_in_for_an_announcing_one() {
+    let yaml = "serverUrls: ['tcp://a']\nmqtt: {qos: 0}\nidentity: ['a/{device}/#']\ntopics: ['a/#']\n\
+                presence: {availability: [{topic: 'a/{device}/status'}]}";
+    let details = Arc::new(Details::parse(yaml).unwrap());
+    let presence = Presence::new(details, Options::default(), noon());
+    let wanted: Vec<(String, bool)> = presence
+        .subscriptions()
+        .iter()
+        .map(|w| (w.filter.to_string(), w.snapshot))
+        .collect();
+    assert_eq!(
+        wanted,
+        [("a/#".to_owned(), false), ("a/+/status".to_owned(), true)]
+    );
+}

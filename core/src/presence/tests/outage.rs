@@ -338,3 +338,48 @@ fn a_subscription_that_joins_later_does_not_prolong_the_grace() {
     world.pass(secs(60));
     assert_eq!(world.state("r1"), Some(State::Offline));
 }
+
+#[test]
+fn an_outage_right_after_another_freezes_no_time_twice() {
+    let mut world = World::up(PLAIN);
+    world.data("r1");
+    world.pass(secs(100));
+    for _ in 0..2 {
+        world.cut(Duration::ZERO);
+        world.reconnect();
+        world.pass(secs(121));
+    }
+    // Of the 300 s, 95 had passed before the first outage and one has since the second.
+    world.pass(secs(203));
+    assert_eq!(world.state("r1"), Some(State::Online));
+    world.pass(secs(1));
+    assert_eq!(world.state("r1"), Some(State::Leaving));
+}
+
+#[test]
+fn a_will_at_the_end_of_one_outage_can_belong_to_the_next() {
+    let yaml = "presence: {offlineDelay: 0s, availability: [{topic: 'robots/{device}/status'}]}";
+    let mut world = with_device(yaml);
+    world.cut(Duration::ZERO);
+    world.reconnect();
+    world.pass(secs(118));
+    world.status("r1", "offline");
+    world.pass(secs(2));
+    assert_eq!(world.state("r1"), Some(State::Offline));
+    world.pass(secs(1));
+    world.cut(Duration::ZERO);
+    assert_eq!(world.state("r1"), Some(State::Leaving));
+}
+
+#[test]
+fn a_device_withdrawn_because_its_server_was_lost_does_not_come_back_with_the_next_outage() {
+    let mut world = World::up("presence: {serverLost: 10m, reconnectGrace: 0s}");
+    world.data("r1");
+    world.cut(Duration::ZERO);
+    world.pass(secs(600));
+    assert_eq!(world.state("r1"), Some(State::Offline));
+    world.reconnect();
+    world.pass(secs(1));
+    world.cut(Duration::ZERO);
+    assert_eq!(world.state("r1"), Some(State::Offline));
+}
