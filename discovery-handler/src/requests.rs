@@ -40,6 +40,8 @@ const MAX_STREAMS: usize = 4_096;
 const EVENTS: usize = 1_024;
 /// Commands that may wait for a request: Discover calls and questions.
 const COMMANDS: usize = 32;
+/// How long the end of a stream may take to arrive.
+const OLD_STREAM: Duration = Duration::from_millis(300);
 /// How long a request that another one has replaced is kept.
 const REPLACED: Duration = Duration::from_secs(30);
 
@@ -140,6 +142,7 @@ impl Requests {
                 "{MAX_STREAMS} streams are open"
             )));
         }
+        self.wait_for_old_stream(&key).await;
         let mut running = self.running.lock().await;
         if !running.contains_key(&key) {
             let found = match idle_with_other_credentials(&running, &key) {
@@ -163,6 +166,25 @@ impl Requests {
         found.idle_since = None;
         self.tell_serving(&running);
         Ok(Opened { lists, open })
+    }
+
+    /// A caller whose Secret was changed ends its stream and calls again; the end may arrive a little later.
+    async fn wait_for_old_stream(&self, key: &Key) {
+        let old = {
+            let running = self.running.lock().await;
+            let mut others = running
+                .iter()
+                .filter(|(other, _)| other.details == key.details);
+            if running.contains_key(key) {
+                None
+            } else {
+                others.next().map(|(_, one)| one.streams.subscribe())
+            }
+        };
+        if let Some(mut streams) = old {
+            // If it goes on, the other caller has a request of its own.
+            let _ = tokio::time::timeout(OLD_STREAM, streams.wait_for(|open| *open == 0)).await;
+        }
     }
 
     /// Looks after requests without a stream, until the shutdown.
