@@ -1,0 +1,147 @@
+//! Numbers for devices' topics, and the latest message of each. In: what the writer commits.
+//! Out: names for numbers, numbers for filters. Lives in memory; the writer saves it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::block::INLINE;
+
+/// So many topics are known by number (some 200 bytes each). Messages of further ones carry their
+/// topic themselves: they are served by history and streams, not by `latest`, and are counted.
+pub const MOST_TOPICS: usize = 100_000;
+
+/// A topic of a device.
+#[derive(Clone, Debug)]
+pub struct Topic {
+    /// The device.
+    pub device: Arc<str>,
+    /// The topic.
+    pub name: Arc<str>,
+    /// Sequence of its latest message; 0: none is committed yet.
+    pub last: u64,
+    /// Time of its latest message.
+    pub last_time: i64,
+    /// The latest message has outlived its block and has a row of its own.
+    pub kept: bool,
+    /// `last` is newer than what is saved.
+    pub dirty: bool,
+}
+
+/// All topics of all devices.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    topics: HashMap<u32, Topic>,
+    devices: BTreeMap<Arc<str>, HashMap<Arc<str>, u32>>,
+    served: BTreeSet<Arc<str>>,
+    highest: u32,
+}
+
+impl Catalog {
+    /// Adds a topic that was saved earlier.
+    pub fn restore(&mut self, number: u32, topic: Topic) {
+        self.highest = self.highest.max(number);
+        self.devices
+            .entry(Arc::clone(&topic.device))
+            .or_default()
+            .insert(Arc::clone(&topic.name), number);
+        self.topics.insert(number, topic);
+    }
+
+    /// The number of a topic, and whether it is new; [`INLINE`] if there is no room.
+    pub fn number(&mut self, device: &Arc<str>, name: &Arc<str>) -> (u32, bool) {
+        let known = self.devices.get(device).and_then(|topics| topics.get(name));
+        if let Some(number) = known {
+            return (*number, false);
+        }
+        if self.topics.len() >= MOST_TOPICS || self.highest == u32::MAX {
+            return (INLINE, false);
+        }
+        let number = self.highest + 1;
+        let topic = Topic {
+            device: Arc::clone(device),
+            name: Arc::clone(name),
+            last: 0,
+            last_time: 0,
+            kept: false,
+            dirty: false,
+        };
+        self.restore(number, topic);
+        (number, true)
+    }
+
+    /// The topic of a number.
+    pub fn get(&self, number: u32) -> Option<&Topic> {
+        self.topics.get(&number)
+    }
+
+    /// The topic of a number, to change it.
+    pub fn get_mut(&mut self, number: u32) -> Option<&mut Topic> {
+        self.topics.get_mut(&number)
+    }
+
+    /// Forgets a topic of which nothing is stored any more.
+    pub fn remove(&mut self, number: u32) {
+        let Some(topic) = self.topics.remove(&number) else {
+            return;
+        };
+        if let Some(topics) = self.devices.get_mut(&topic.device) {
+            topics.remove(&topic.name);
+            if topics.is_empty() {
+                self.devices.remove(&topic.device);
+            }
+        }
+    }
+
+    /// The topics of a device with their numbers; unsorted.
+    pub fn of_device(&self, device: &str) -> impl Iterator<Item = (u32, &Topic)> {
+        self.devices
+            .get(device)
+            .into_iter()
+            .flat_map(HashMap::values)
+            .filter_map(|number| Some((*number, self.topics.get(number)?)))
+    }
+
+    /// All topics with their numbers; unsorted.
+    pub fn all(&self) -> impl Iterator<Item = (u32, &Topic)> {
+        self.topics.iter().map(|(number, topic)| (*number, topic))
+    }
+
+    /// All topics, to change them; unsorted.
+    pub fn all_mut(&mut self) -> impl Iterator<Item = (u32, &mut Topic)> {
+        self.topics
+            .iter_mut()
+            .map(|(number, topic)| (*number, topic))
+    }
+
+    /// Devices with at least one topic, sorted.
+    pub fn devices(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.devices.keys()
+    }
+
+    /// Whether something is stored for a device.
+    pub fn has_device(&self, device: &str) -> bool {
+        self.devices.contains_key(device)
+    }
+
+    /// When the latest message of a device was received.
+    pub fn last_time(&self, device: &str) -> Option<i64> {
+        self.of_device(device)
+            .filter(|(_, topic)| topic.last > 0)
+            .map(|(_, topic)| topic.last_time)
+            .max()
+    }
+
+    /// Whether the last messages of a device are kept whatever their age.
+    pub fn is_served(&self, device: &str) -> bool {
+        self.served.contains(device)
+    }
+
+    /// Says whether a device is served.
+    pub fn serve(&mut self, device: &Arc<str>, served: bool) {
+        if served {
+            self.served.insert(Arc::clone(device));
+        } else {
+            self.served.remove(device);
+        }
+    }
+}

@@ -1,0 +1,551 @@
+//! The store driven through its public face, in directories of their own, on a clock of their own.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use akri_mqtt_session::SessionState as _;
+use tempfile::TempDir;
+
+use super::*;
+
+const SECOND: i64 = 1_000_000_000;
+const START: i64 = 1_800_000_000 * SECOND;
+
+struct Bench {
+    directory: TempDir,
+    time: Arc<AtomicI64>,
+    retain_for: Duration,
+    retain_bytes: u64,
+    window: Duration,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+            time: Arc::new(AtomicI64::new(START)),
+            retain_for: Duration::from_secs(86_400),
+            retain_bytes: 256 << 20,
+            window: Duration::from_millis(10),
+        }
+    }
+
+    fn open(&self) -> Store {
+        self.try_open(self.directory.path()).unwrap()
+    }
+
+    fn try_open(&self, directory: &Path) -> Result<Store, StoreError> {
+        let time = Arc::clone(&self.time);
+        Store::open(Config {
+            directory: directory.to_owned(),
+            retain_for: self.retain_for,
+            retain_bytes: self.retain_bytes,
+            commit_window: self.window,
+            clock: Arc::new(move || time.load(Ordering::Relaxed)),
+            metrics: StoreMetrics::default(),
+        })
+    }
+
+    fn pass_time(&self, seconds: i64) {
+        self.time.fetch_add(seconds * SECOND, Ordering::Relaxed);
+    }
+
+    fn message(&self, device: &str, topic: &str, payload: impl Into<Bytes>) -> Arrival {
+        Arrival {
+            devices: [Arc::from(device)].into(),
+            topic: topic.into(),
+            payload: payload.into(),
+            qos: 0,
+            retained: false,
+            duplicate: false,
+            time: self.time.load(Ordering::Relaxed),
+            properties: None,
+            packet: None,
+            receipt: None,
+        }
+    }
+}
+
+async fn all(store: &Store) -> Vec<(u64, String)> {
+    let mut topics: Vec<u32> = store.catalog().all().map(|(number, _)| number).collect();
+    topics.sort_unstable();
+    let scan = Scan {
+        topics,
+        from: None,
+        to: None,
+        ascending: true,
+        start: 0,
+    };
+    scanned(store, scan).await
+}
+
+async fn scanned(store: &Store, scan: Scan) -> Vec<(u64, String)> {
+    let read = store.read(move |reader| {
+        let mut found = Vec::new();
+        let end = reader.scan(&scan, &mut |stored| {
+            let payload = String::from_utf8_lossy(&stored.record.payload).into_owned();
+            found.push((stored.sequence, payload));
+            ControlFlow::Continue(())
+        })?;
+        assert_eq!(end, End::Finished);
+        Ok(found)
+    });
+    read.await.unwrap()
+}
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds().await {
+        assert!(Instant::now() < deadline, "never happened: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn numbers(found: &[(u64, String)]) -> Vec<u64> {
+    found.iter().map(|(sequence, _)| *sequence).collect()
+}
+
+#[tokio::test]
+async fn messages_come_back_in_order_after_a_restart_with_the_same_store_id() {
+    let bench = Bench::new();
+    let store = bench.open();
+    for number in 0..1_500 {
+        let device = format!("s/d{}", number % 7);
+        store.append(bench.message(&device, "t", number.to_string())).await.unwrap();
+    }
+    store.sync().await.unwrap();
+    let (id, before) = (store.id().to_owned(), all(&store).await);
+    store.close().await;
+    drop(store);
+    let store = bench.open();
+    assert_eq!((store.id(), all(&store).await), (id.as_str(), before.clone()));
+    assert_eq!(numbers(&before), (1..=1_500).collect::<Vec<_>>());
+    assert_eq!(before[41].1, "41");
+    assert_eq!(*store.committed().borrow(), 1_500);
+    let latest = store.catalog().of_device("s/d3").map(|(_, t)| t.last).max();
+    assert_eq!(latest, Some(1_495));
+    store.append(bench.message("s/d0", "t", "next")).await.unwrap();
+    store.sync().await.unwrap();
+    assert_eq!(all(&store).await.last().unwrap(), &(1_501, "next".to_owned()));
+}
+
+#[tokio::test]
+async fn scan_finds_by_topic_time_and_position_in_both_orders() {
+    let bench = Bench::new();
+    let store = bench.open();
+    for number in 0..100_u64 {
+        let topic = format!("t{}", number % 2);
+        store.append(bench.message("s/d", &topic, number.to_string())).await.unwrap();
+        if number % 10 == 9 {
+            store.sync().await.unwrap();
+        }
+        bench.pass_time(1);
+    }
+    store.sync().await.unwrap();
+    let odd = store.catalog().of_device("s/d").find(|(_, t)| &*t.name == "t1").unwrap().0;
+    let scan = Scan {
+        topics: vec![odd],
+        from: Some(START + 25 * SECOND),
+        to: Some(START + 31 * SECOND),
+        ascending: true,
+        start: 0,
+    };
+    assert_eq!(numbers(&scanned(&store, scan.clone()).await), [26, 28, 30]);
+    let down = Scan { ascending: false, start: 29, ..scan };
+    assert_eq!(numbers(&scanned(&store, down).await), [28, 26]);
+}
+
+#[tokio::test]
+async fn acknowledged_message_does_not_wait_for_the_window_and_others_do() {
+    let mut bench = Bench::new();
+    bench.window = Duration::from_secs(3_600);
+    let store = bench.open();
+    let called = Arc::new(AtomicUsize::new(0));
+    store.append(bench.message("s/d", "t", "qos 0")).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(*store.committed().borrow(), 0);
+    let counter = Arc::clone(&called);
+    let mut message = bench.message("s/d", "t", "qos 1");
+    message.receipt = Some(Box::new(move || {
+        counter.fetch_add(1, Ordering::SeqCst);
+    }));
+    store.append(message).await.unwrap();
+    until("receipt", async || called.load(Ordering::SeqCst) == 1).await;
+    assert_eq!(*store.committed().borrow(), 2);
+}
+
+#[tokio::test]
+async fn full_batch_is_committed_before_the_window_ends() {
+    let mut bench = Bench::new();
+    bench.window = Duration::from_secs(3_600);
+    let store = bench.open();
+    for number in 0..512 {
+        store.append(bench.message("s/d", "t", number.to_string())).await.unwrap();
+    }
+    until("commit", async || *store.committed().borrow() == 512).await;
+}
+
+#[tokio::test]
+async fn qos_2_message_is_stored_once_until_its_id_is_released_also_across_restarts() {
+    let bench = Bench::new();
+    let mut store = bench.open();
+    for round in 0..3_u64 {
+        let session = store.session("s", "client").await.unwrap();
+        assert!(!session.contains(7));
+        for _ in 0..3 {
+            let mut message = bench.message("s/d", "t", "once");
+            message.packet = Some((session.packet_ids(), 7));
+            store.append(message).await.unwrap();
+        }
+        store.sync().await.unwrap();
+        store.close().await;
+        drop((session, store));
+        store = bench.open();
+        let session = store.session("s", "client").await.unwrap();
+        assert!(session.contains(7));
+        let other = store.session("s", "other").await.unwrap();
+        assert!(!other.contains(7));
+        let mut again = bench.message("s/d", "t", "once");
+        again.packet = Some((session.packet_ids(), 7));
+        store.append(again).await.unwrap();
+        store.sync().await.unwrap();
+        assert_eq!(all(&store).await.len() as u64, round + 1);
+        session.release(7).await.unwrap();
+        session.release(7).await.unwrap();
+        assert!(!session.contains(7));
+    }
+}
+
+#[tokio::test]
+async fn lost_session_forgets_its_packet_ids_and_no_others() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let (mine, other) = (
+        store.session("s", "mine").await.unwrap(),
+        store.session("s", "other").await.unwrap(),
+    );
+    for (session, packet) in [(&mine, 1), (&mine, 2), (&other, 1)] {
+        let mut message = bench.message("s/d", "t", "x");
+        message.packet = Some((session.packet_ids(), packet));
+        store.append(message).await.unwrap();
+    }
+    mine.clear().await.unwrap();
+    assert!(!mine.contains(1) && !mine.contains(2) && other.contains(1));
+    let mut message = bench.message("s/d", "t", "x");
+    message.packet = Some((mine.packet_ids(), 1));
+    store.append(message).await.unwrap();
+    store.sync().await.unwrap();
+    assert_eq!(all(&store).await.len(), 4);
+}
+
+#[tokio::test]
+async fn held_filters_outlive_the_process() {
+    let bench = Bench::new();
+    let held = vec![("a/#".to_owned(), akri_mqtt_session::QoS::ExactlyOnce)];
+    let store = bench.open();
+    let session = store.session("s", "c").await.unwrap();
+    session.set_subscriptions(&held).unwrap();
+    store.close().await;
+    drop((session, store));
+    let store = bench.open();
+    assert_eq!(store.session("s", "c").await.unwrap().subscriptions(), held);
+    assert_eq!(store.session("s", "d").await.unwrap().subscriptions(), []);
+}
+
+#[tokio::test]
+async fn sequence_never_repeats_after_retention_emptied_the_store_and_the_clock_went_back() {
+    let mut bench = Bench::new();
+    bench.retain_for = Duration::from_secs(60);
+    let store = bench.open();
+    for _ in 0..10 {
+        store.append(bench.message("s/d", "t", "x")).await.unwrap();
+    }
+    store.sync().await.unwrap();
+    bench.pass_time(120);
+    until("retention", async || all(&store).await.is_empty()).await;
+    assert_eq!(store.oldest(), 11);
+    store.close().await;
+    drop(store);
+    bench.pass_time(-1_000_000);
+    let store = bench.open();
+    store.append(bench.message("s/d", "t", "y")).await.unwrap();
+    store.sync().await.unwrap();
+    assert_eq!(all(&store).await, [(11, "y".to_owned())]);
+}
+
+#[tokio::test]
+async fn last_message_of_each_topic_of_a_served_device_outlives_its_age() {
+    let mut bench = Bench::new();
+    bench.retain_for = Duration::from_secs(60);
+    let store = bench.open();
+    store.save_device("s/served".into(), "{}".to_owned(), true).await.unwrap();
+    store.save_device("s/gone".into(), "{}".to_owned(), false).await.unwrap();
+    for device in ["s/served", "s/gone"] {
+        for topic in ["a", "b"] {
+            for number in 0..3 {
+                let payload = format!("{device} {topic} {number}");
+                store.append(bench.message(device, topic, payload)).await.unwrap();
+            }
+        }
+    }
+    store.sync().await.unwrap();
+    bench.pass_time(120);
+    let expected = [(3, "s/served a 2".to_owned()), (6, "s/served b 2".to_owned())];
+    until("retention", async || all(&store).await == expected).await;
+    let devices = |store: &Store| store.catalog().devices().cloned().collect::<Vec<_>>();
+    assert_eq!(devices(&store), [Arc::from("s/served")]);
+    store.close().await;
+    drop(store);
+    let store = bench.open();
+    assert_eq!(all(&store).await, expected);
+    let saved = store.saved_devices().await.unwrap();
+    assert_eq!(saved, [("s/served".to_owned(), "{}".to_owned())]);
+    store.catalog().get(1).unwrap();
+    // A newer message takes the place of the kept one.
+    store.save_device("s/served".into(), "{}".to_owned(), true).await.unwrap();
+    store.append(bench.message("s/served", "a", "new")).await.unwrap();
+    store.sync().await.unwrap();
+    assert_eq!(numbers(&all(&store).await), [6, 13]);
+}
+
+#[tokio::test]
+async fn size_on_disk_stays_within_its_limit_and_the_oldest_go_first() {
+    let mut bench = Bench::new();
+    bench.retain_bytes = 16 << 20;
+    let store = bench.open();
+    let payload = Bytes::from(vec![b'x'; 1_000]);
+    let mut largest = 0;
+    for round in 0..80 {
+        for _ in 0..512 {
+            store.append(bench.message("s/d", "t", payload.clone())).await.unwrap();
+        }
+        if round % 8 == 0 {
+            store.sync().await.unwrap();
+            largest = largest.max(directory::size(bench.directory.path()));
+        }
+    }
+    store.sync().await.unwrap();
+    assert!(largest <= bench.retain_bytes, "{largest} bytes on the disk");
+    let left = numbers(&all(&store).await);
+    assert_eq!(left, (store.oldest()..=80 * 512).collect::<Vec<_>>());
+    assert!(store.oldest() > 512 * 50 && left.len() > 4_000, "{}", left.len());
+}
+
+#[tokio::test]
+async fn second_process_is_refused() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let error = bench.try_open(bench.directory.path()).err().unwrap();
+    assert_eq!(error, StoreError::Locked(bench.directory.path().to_owned()));
+    store.close().await;
+    bench.open();
+}
+
+#[tokio::test]
+async fn store_that_cannot_be_read_is_moved_aside_and_not_changed() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let first = store.id().to_owned();
+    store.append(bench.message("s/d", "t", "x")).await.unwrap();
+    store.sync().await.unwrap();
+    store.close().await;
+    drop(store);
+    let path = bench.directory.path().join("store.db");
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection.pragma_update(None, "user_version", 99).unwrap();
+    drop(connection);
+    let store = bench.open();
+    assert_ne!(store.id(), first);
+    assert_eq!(all(&store).await, []);
+    store.close().await;
+    drop(store);
+    let aside = rusqlite::Connection::open(path.with_extension("db.aside-0")).unwrap();
+    let kept: i64 = aside.query_row("SELECT count(*) FROM blocks", (), |row| row.get(0)).unwrap();
+    assert_eq!(kept, 1);
+    let garbage = vec![0x5a; 100_000];
+    std::fs::write(&path, &garbage).unwrap();
+    let store = bench.open();
+    assert_eq!(all(&store).await, []);
+    let moved = path.with_extension("db.aside-1");
+    assert_eq!(std::fs::read(moved).unwrap(), garbage);
+}
+
+#[tokio::test]
+async fn reads_do_not_block_the_writer() {
+    let bench = Bench::new();
+    let store = bench.open();
+    for _ in 0..600 {
+        store.append(bench.message("s/d", "t", "x")).await.unwrap();
+    }
+    store.sync().await.unwrap();
+    let topics: Vec<u32> = store.catalog().all().map(|(number, _)| number).collect();
+    let writer = store.clone();
+    let runtime = tokio::runtime::Handle::current();
+    let message = bench.message("s/d", "t", "while reading");
+    let read = store.read(move |reader| {
+        let scan = Scan { topics, from: None, to: None, ascending: true, start: 0 };
+        let mut message = Some(message);
+        reader.scan(&scan, &mut |_| {
+            if let Some(message) = message.take() {
+                let written = async {
+                    writer.append(message).await.unwrap();
+                    let mut committed = writer.committed();
+                    committed.wait_for(|last| *last == 601).await.unwrap();
+                };
+                runtime.block_on(written);
+            }
+            ControlFlow::Continue(())
+        })
+    });
+    let end = tokio::time::timeout(Duration::from_secs(20), read).await.unwrap();
+    assert_eq!(end.unwrap(), End::Finished);
+}
+
+#[tokio::test]
+async fn tail_reaches_back_over_the_buffer_of_a_live_consumer() {
+    let bench = Bench::new();
+    let store = bench.open();
+    for _ in 0..4_000 {
+        store.append(bench.message("s/d", "t", "x")).await.unwrap();
+    }
+    store.sync().await.unwrap();
+    let blocks = store.recent(4_000 - 1_024).unwrap();
+    let found: Vec<u64> = blocks
+        .iter()
+        .flat_map(|block| block.records().map(|record| record.unwrap().0))
+        .filter(|sequence| *sequence > 4_000 - 1_024)
+        .collect();
+    assert_eq!(found, (2_977..=4_000).collect::<Vec<_>>());
+    assert!(store.recent(1).is_none());
+    assert_eq!(store.recent(4_000).unwrap().len(), 0);
+    let read = store.read(|reader| reader.blocks_after(100)).await.unwrap();
+    assert!(read[0].first <= 101 && read[0].last >= 101);
+}
+
+#[tokio::test]
+async fn since_is_the_first_message_at_or_after_a_time_whatever_the_clock_did() {
+    let bench = Bench::new();
+    let store = bench.open();
+    for step in [0, 10, 10, -15, 10, 10] {
+        bench.pass_time(step);
+        store.append(bench.message("s/d", "t", "x")).await.unwrap();
+        store.sync().await.unwrap();
+    }
+    for (after, expected) in [(-5, 1), (1, 2), (20, 3), (21, 6), (99, 7)] {
+        let time = START + after * SECOND;
+        let found = store.read(move |reader| reader.first_since(time)).await.unwrap();
+        assert_eq!(found, expected, "{after} s after the start");
+    }
+}
+
+/// A file system of a few MiB; unmounted with it.
+struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    fn mount(mebibytes: u32) -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let size = format!("size={mebibytes}m");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(directory.path());
+        let mounted = mount.output().is_ok_and(|output| output.status.success());
+        mounted.then_some(Self(directory))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn full_disk_stops_acknowledging_and_goes_on_when_there_is_room_without_a_loss() {
+    let Some(disk) = SmallDisk::mount(12) else {
+        eprintln!("not checked: mounting a small file system needs root");
+        return;
+    };
+    let bench = Bench::new();
+    let store = bench.try_open(disk.0.path()).unwrap();
+    let ballast = disk.0.path().join("ballast");
+    std::fs::write(&ballast, vec![1; 6 << 20]).unwrap();
+    let acknowledged = Arc::new(Mutex::new(BTreeSet::new()));
+    let payload = "x".repeat(2_000);
+    let (sender, counted) = (store.clone(), Arc::clone(&acknowledged));
+    let total = 2_500;
+    let messages: Vec<_> = (0..total)
+        .map(|number: usize| {
+            let mut message = bench.message("s/d", "t", format!("{number} {payload}"));
+            let counted = Arc::clone(&counted);
+            message.receipt = Some(Box::new(move || {
+                counted.lock().unwrap().insert(number);
+            }));
+            message
+        })
+        .collect();
+    let sending = tokio::spawn(async move {
+        for message in messages {
+            sender.append(message).await.unwrap();
+        }
+    });
+    let mut status = store.status();
+    let full = status.wait_for(|status| matches!(status, Status::Full(_)));
+    tokio::time::timeout(Duration::from_secs(20), full).await.unwrap().unwrap();
+    let before = acknowledged.lock().unwrap().len();
+    assert!(before < total, "all {total} messages fitted");
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    assert_eq!(acknowledged.lock().unwrap().len(), before, "acknowledged on a full disk");
+    let committed = usize::try_from(*store.committed().borrow()).unwrap();
+    assert_eq!(committed, before);
+    std::fs::remove_file(ballast).unwrap();
+    tokio::time::timeout(Duration::from_secs(20), sending).await.unwrap().unwrap();
+    until("all acknowledged", async || acknowledged.lock().unwrap().len() == total).await;
+    assert_eq!(*status.borrow_and_update(), Status::Ready);
+    let stored = all(&store).await;
+    assert_eq!(numbers(&stored), (1..=total as u64).collect::<Vec<_>>());
+    for (number, (_, payload)) in stored.iter().enumerate() {
+        assert_eq!(payload.split(' ').next().unwrap(), number.to_string());
+    }
+    store.close().await;
+    drop(store);
+    let store = bench.try_open(disk.0.path()).unwrap();
+    assert_eq!(all(&store).await.len(), total);
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retention_makes_room_on_a_full_disk_with_the_help_of_the_reserve() {
+    let Some(disk) = SmallDisk::mount(12) else {
+        eprintln!("not checked: mounting a small file system needs root");
+        return;
+    };
+    let mut bench = Bench::new();
+    bench.retain_for = Duration::from_secs(60);
+    let store = bench.try_open(disk.0.path()).unwrap();
+    let payload = "x".repeat(2_000);
+    for _ in 0..1_000 {
+        store.append(bench.message("s/d", "t", payload.clone())).await.unwrap();
+    }
+    store.sync().await.unwrap();
+    let mut rest = std::fs::File::create(disk.0.path().join("ballast")).unwrap();
+    while std::io::Write::write_all(&mut rest, &[1; 4096]).is_ok() {}
+    let (sender, late) = (store.clone(), bench.message("s/d", "t", payload.clone()));
+    let more: Vec<_> = (0..700).map(|_| bench.message("s/d", "t", payload.clone())).collect();
+    let sending = tokio::spawn(async move {
+        for message in more {
+            sender.append(message).await.unwrap();
+        }
+        sender.append(late).await.unwrap();
+        sender.sync().await.unwrap();
+    });
+    let mut status = store.status();
+    let full = status.wait_for(|status| matches!(status, Status::Full(_)));
+    tokio::time::timeout(Duration::from_secs(20), full).await.unwrap().unwrap();
+    bench.pass_time(120);
+    tokio::time::timeout(Duration::from_secs(30), sending).await.unwrap().unwrap();
+    assert_eq!(*store.committed().borrow(), 1_701);
+    store.close().await;
+}
