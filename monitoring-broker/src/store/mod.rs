@@ -322,6 +322,9 @@ impl Store {
     /// Commits what waits and ends the writer.
     pub async fn close(&self) {
         self.shared.queue.close();
+        // The writer's connection is to be the last one: it writes the log back.
+        let idle = self.shared.readers.lock();
+        idle.unwrap_or_else(PoisonError::into_inner).clear();
         let writer = self.writer.lock();
         let writer = writer.unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer {
@@ -330,11 +333,5 @@ impl Store {
                 tracing::error!("the store's writer panicked");
             }
         }
-        let mut readers = self
-            .shared
-            .readers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        readers.clear();
     }
 }

@@ -198,6 +198,9 @@ impl Reader {
                 _ => high = middle,
             }
         }
+        if low >= next {
+            return Ok(next);
+        }
         Ok(self.block_of(low)?.unwrap_or(low))
     }
 
@@ -278,13 +281,14 @@ impl Reader {
         found: Vec<(u64, Record)>,
         visit: &mut dyn FnMut(Stored) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
+        // The visitor may take its time: the writer must not wait for the catalog meanwhile.
         let catalog = self.shared.catalog();
-        for (sequence, record) in found {
-            if let Some(stored) = Stored::name(&catalog, sequence, record) {
-                visit(stored)?;
-            }
-        }
-        ControlFlow::Continue(())
+        let named: Vec<_> = found
+            .into_iter()
+            .filter_map(|(sequence, record)| Stored::name(&catalog, sequence, record))
+            .collect();
+        drop(catalog);
+        named.into_iter().try_for_each(visit)
     }
 
     /// The messages that outlived their blocks; all of them are older than the oldest block.

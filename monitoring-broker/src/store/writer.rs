@@ -43,6 +43,8 @@ struct Writer {
     next: u64,
     time_high: i64,
     unflushed: u32,
+    /// Bytes written since the size was looked at.
+    grown: u64,
     oldest: Option<(u64, i64)>,
     aged: Instant,
 }
@@ -62,6 +64,7 @@ pub fn spawn(
         next: start.next,
         time_high: start.time_high,
         unflushed: 0,
+        grown: 0,
         oldest,
         aged: Instant::now(),
     };
@@ -153,6 +156,7 @@ impl Writer {
             self.next = block.last + 1;
             self.time_high = self.time_high.max(block.time_max);
             self.unflushed += 1;
+            self.grown += u64::try_from(block.data.len()).unwrap_or(u64::MAX);
             let tail = self.shared.tail.lock();
             tail.unwrap_or_else(PoisonError::into_inner)
                 .push(Arc::clone(block));
@@ -164,17 +168,19 @@ impl Writer {
     }
 
     fn is_due(&self) -> bool {
-        if self.unflushed >= FLUSH_BLOCKS || self.aged.elapsed() >= AGE_EVERY {
-            return true;
-        }
-        // Page counts cost a few microseconds; looked at once in so many batches.
-        self.unflushed % 8 == 0 && self.excess().is_ok_and(|excess| excess > 0)
+        self.unflushed >= FLUSH_BLOCKS
+            || self.aged.elapsed() >= AGE_EVERY
+            || self.grown >= self.size_limit() / 64
+    }
+
+    fn size_limit(&self) -> u64 {
+        let room = self.config.retain_bytes;
+        room - OVERHEAD.min(room / 4)
     }
 
     fn excess(&self) -> Result<u64, StoreError> {
         let (used, _) = retention::usage(&self.connection)?;
-        let room = self.config.retain_bytes;
-        let limit = room - OVERHEAD.min(room / 4);
+        let limit = self.size_limit();
         // A little more than needed, so that it is not due again at once.
         let excess = used.saturating_sub(limit);
         Ok(if excess == 0 { 0 } else { excess + limit / 64 })
@@ -196,6 +202,7 @@ impl Writer {
             self.flush()?;
         }
         self.aged = Instant::now();
+        self.grown = 0;
         let kept_for = i64::try_from(self.config.retain_for.as_nanos()).unwrap_or(i64::MAX);
         let before = (self.config.clock)().saturating_sub(kept_for);
         let excess = self.excess()?;
