@@ -2,6 +2,16 @@
 //! In: devices from the environment, messages from MQTT servers. Out: gRPC and HTTP.
 
 pub mod api;
+mod args;
 pub mod devices;
+mod grpc;
+mod http;
+pub mod ingest;
 pub mod metrics;
+mod monitor;
+mod run;
 pub mod store;
+
+pub use args::Args;
+pub use monitor::{Monitor, MonitorError, MonitorOptions};
+pub use run::{credentials, run};

@@ -1,6 +1,7 @@
 //! What the monitoring broker counts. In: a registry at start. Out: handles for the parts.
 //! No label per device or topic.
 
+use akri_mqtt_session::QoS;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -49,15 +50,81 @@ impl StoreMetrics {
         let counters = [
             ("store_messages", "Messages stored", &self.messages),
             ("store_commits", "Transactions committed", &self.commits),
-            ("store_expired", "Messages deleted by retention", &self.expired),
-            ("store_repeated", "QoS 2 messages that came again and were not stored again", &self.repeated),
-            ("store_unnumbered", "Messages whose topic found no room in the catalog", &self.unnumbered),
+            (
+                "store_expired",
+                "Messages deleted by retention",
+                &self.expired,
+            ),
+            (
+                "store_repeated",
+                "QoS 2 messages that came again and were not stored again",
+                &self.repeated,
+            ),
+            (
+                "store_unnumbered",
+                "Messages whose topic found no room in the catalog",
+                &self.unnumbered,
+            ),
         ];
         for (name, help, counter) in counters {
             registry.register(name, help, counter.clone());
         }
-        registry.register("store_commit_seconds", "Time of a commit with its sync", self.commit_seconds.clone());
-        registry.register("store_bytes", "Bytes of the store on the disk", self.bytes.clone());
-        registry.register("store_oldest_seconds", "Age of the oldest message", self.oldest_seconds.clone());
+        registry.register(
+            "store_commit_seconds",
+            "Time of a commit with its sync",
+            self.commit_seconds.clone(),
+        );
+        registry.register(
+            "store_bytes",
+            "Bytes of the store on the disk",
+            self.bytes.clone(),
+        );
+        registry.register(
+            "store_oldest_seconds",
+            "Age of the oldest message",
+            self.oldest_seconds.clone(),
+        );
+    }
+}
+
+/// What ingestion counts.
+#[derive(Clone, Debug, Default)]
+pub struct IngestMetrics {
+    received: [Counter; 3],
+    /// Messages of other devices that a filter took.
+    pub foreign: Counter,
+    /// Messages whose acknowledgement waits for a commit.
+    pub acks_pending: Gauge,
+}
+
+impl IngestMetrics {
+    /// Counts a message.
+    pub fn received(&self, qos: QoS) {
+        let [at_most, at_least, exactly] = &self.received;
+        match qos {
+            QoS::AtMostOnce => at_most.inc(),
+            QoS::AtLeastOnce => at_least.inc(),
+            QoS::ExactlyOnce => exactly.inc(),
+        };
+    }
+
+    /// Registers all of them.
+    pub fn register(&self, registry: &mut Registry) {
+        for (qos, counter) in (0_u8..).zip(&self.received) {
+            let labels = [("qos".into(), qos.to_string().into())];
+            registry
+                .sub_registry_with_labels(labels.into_iter())
+                .register("messages_received", "Messages received", counter.clone());
+        }
+        registry.register(
+            "messages_foreign",
+            "Messages of other devices that a filter took and that were dropped",
+            self.foreign.clone(),
+        );
+        registry.register(
+            "acks_pending",
+            "Messages whose acknowledgement waits for a commit",
+            self.acks_pending.clone(),
+        );
     }
 }

@@ -27,6 +27,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 
 pub use block::{Block, Properties, Record};
 pub use catalog::{Catalog, MOST_TOPICS, Topic};
+pub use directory::replace as replace_file;
 pub use reader::{End, Reader, Scan, Stored};
 pub use session::{PacketIds, StoreSession};
 

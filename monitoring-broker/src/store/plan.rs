@@ -138,7 +138,11 @@ impl Plan {
         Ok(())
     }
 
-    fn write_topics(&self, transaction: &Transaction<'_>, catalog: &Catalog) -> rusqlite::Result<()> {
+    fn write_topics(
+        &self,
+        transaction: &Transaction<'_>,
+        catalog: &Catalog,
+    ) -> rusqlite::Result<()> {
         let sql = "INSERT INTO topics(number, device, name, last, last_time) VALUES(?, ?, ?, 0, 0)";
         for number in &self.new_topics {
             if let Some(topic) = catalog.get(*number) {
@@ -156,7 +160,8 @@ impl Plan {
     }
 
     fn write_packets(&self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
-        let prepare = |sql| -> rusqlite::Result<CachedStatement<'_>> { transaction.prepare_cached(sql) };
+        let prepare =
+            |sql| -> rusqlite::Result<CachedStatement<'_>> { transaction.prepare_cached(sql) };
         for packet in &self.packets {
             match packet {
                 Packet::Insert(ids, packet) => {

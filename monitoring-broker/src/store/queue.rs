@@ -91,7 +91,13 @@ impl Inner {
             bytes += item.bytes();
             bytes <= BATCH_BYTES
         };
-        let count = self.items.iter().take(BATCH).take_while(fits).count().max(1);
+        let count = self
+            .items
+            .iter()
+            .take(BATCH)
+            .take_while(fits)
+            .count()
+            .max(1);
         let batch: Vec<_> = self.items.drain(..count.min(self.items.len())).collect();
         self.bytes -= batch.iter().map(Item::bytes).sum::<usize>();
         self.awaited -= batch.iter().filter(|item| item.is_awaited()).count();
@@ -173,7 +179,11 @@ impl Queue {
         }
         while !inner.is_batch() {
             let waited = inner.first.map_or(self.window, |first| first.elapsed());
-            let Some(left) = self.window.checked_sub(waited).filter(|left| !left.is_zero()) else {
+            let Some(left) = self
+                .window
+                .checked_sub(waited)
+                .filter(|left| !left.is_zero())
+            else {
                 break;
             };
             let (before, pause) = (inner.arrived, left.min(QUIET));

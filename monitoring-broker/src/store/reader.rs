@@ -117,7 +117,11 @@ impl Reader {
         loop {
             let heads = self.heads(scan, at)?;
             let Some(end) = heads.last() else { break };
-            let next = if scan.ascending { Some(end.last + 1) } else { end.first.checked_sub(1) };
+            let next = if scan.ascending {
+                Some(end.last + 1)
+            } else {
+                end.first.checked_sub(1)
+            };
             blocks += heads.len();
             for head in heads.iter().filter(|head| head.matches) {
                 let (count, flow) = self.visit_block(head.first, scan, visit)?;
@@ -187,7 +191,12 @@ impl Reader {
         let sql = "SELECT first, last, time_high FROM blocks WHERE first>=? ORDER BY first LIMIT 1";
         let mut query = self.connection.prepare_cached(sql)?;
         // `time_high` only rises, so the search may halve.
-        let (mut low, mut high) = (self.shared.oldest.load(std::sync::atomic::Ordering::Acquire), next);
+        let (mut low, mut high) = (
+            self.shared
+                .oldest
+                .load(std::sync::atomic::Ordering::Acquire),
+            next,
+        );
         while low < high {
             let middle = low + (high - low) / 2;
             let found: Option<(u64, u64, i64)> = query
@@ -212,7 +221,9 @@ impl Reader {
     }
 
     pub(super) fn devices(&mut self) -> Result<Vec<(String, String)>, StoreError> {
-        let mut query = self.connection.prepare("SELECT id, record FROM devices ORDER BY id")?;
+        let mut query = self
+            .connection
+            .prepare("SELECT id, record FROM devices ORDER BY id")?;
         let rows = query.query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
@@ -336,8 +347,8 @@ fn kept_block(row: &Row<'_>) -> rusqlite::Result<Block> {
 /// Whether a block may hold a message that fits, from `first, last, time_min, time_max, topics`.
 fn matches(row: &Row<'_>, scan: &Scan) -> Result<bool, StoreError> {
     let (time_min, time_max): (i64, i64) = (row.get(2)?, row.get(3)?);
-    let in_time = scan.from.is_none_or(|from| time_max >= from)
-        && scan.to.is_none_or(|to| time_min < to);
+    let in_time =
+        scan.from.is_none_or(|from| time_max >= from) && scan.to.is_none_or(|to| time_min < to);
     if !in_time {
         return Ok(false);
     }

@@ -60,7 +60,10 @@ pub fn usage(connection: &Connection) -> Result<(u64, u64), StoreError> {
         query.query_row((), |row| row.get(0))
     };
     let size = number("PRAGMA page_size")?;
-    let (pages, free) = (number("PRAGMA page_count")?, number("PRAGMA freelist_count")?);
+    let (pages, free) = (
+        number("PRAGMA page_count")?,
+        number("PRAGMA freelist_count")?,
+    );
     Ok((pages.saturating_sub(free) * size, free * size))
 }
 
@@ -101,8 +104,12 @@ pub fn pass(
     }
     forget_devices(&transaction, catalog, &outcome)?;
     let sql = "UPDATE meta SET value=?2 WHERE key=?1";
-    transaction.prepare_cached(sql)?.execute(("next", limits.next))?;
-    transaction.prepare_cached(sql)?.execute(("time_high", limits.time_high))?;
+    transaction
+        .prepare_cached(sql)?
+        .execute(("next", limits.next))?;
+    transaction
+        .prepare_cached(sql)?
+        .execute(("time_high", limits.time_high))?;
     transaction.commit()?;
     Ok(outcome)
 }
@@ -119,9 +126,7 @@ pub fn shrink(connection: &Connection) -> Result<(), StoreError> {
 fn candidates(transaction: &Transaction<'_>) -> Result<Vec<(u64, i64, u64)>, StoreError> {
     let sql = "SELECT first, time_max, length(data) + 64 FROM blocks ORDER BY first LIMIT ?";
     let mut query = transaction.prepare_cached(sql)?;
-    let rows = query.query_map([BLOCKS], |row| {
-        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-    })?;
+    let rows = query.query_map([BLOCKS], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

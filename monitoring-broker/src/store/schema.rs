@@ -115,8 +115,7 @@ fn check(connection: &Connection) -> Result<(), StoreError> {
 fn configure(connection: &Connection) -> Result<(), StoreError> {
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
-    let mode: String =
-        connection.query_row("PRAGMA journal_mode=WAL", (), |row| row.get(0))?;
+    let mode: String = connection.query_row("PRAGMA journal_mode=WAL", (), |row| row.get(0))?;
     if mode != "wal" {
         return Err(StoreError::Sql(format!("journal mode is {mode}, not wal")));
     }
@@ -190,13 +189,17 @@ fn restore(connection: Connection, id: String) -> Result<Opened, StoreError> {
         catalog,
         next,
         oldest: ends.0.unwrap_or(next),
-        time_high: ends.2.unwrap_or(0).max(meta_number(&connection, "time_high")?),
+        time_high: ends
+            .2
+            .unwrap_or(0)
+            .max(meta_number(&connection, "time_high")?),
         connection,
     })
 }
 
 fn restore_topics(connection: &Connection, catalog: &mut Catalog) -> Result<(), StoreError> {
-    let mut query = connection.prepare("SELECT number, device, name, last, last_time FROM topics")?;
+    let mut query =
+        connection.prepare("SELECT number, device, name, last, last_time FROM topics")?;
     let mut rows = query.query(())?;
     let mut device: std::sync::Arc<str> = "".into();
     while let Some(row) = rows.next()? {

@@ -128,7 +128,9 @@ impl SessionState for StoreSession {
 fn read_held(file: &std::path::Path, key: &str) -> Option<Vec<(String, QoS)>> {
     let text = std::fs::read(file).ok()?;
     let (owner, rows): (String, Vec<(String, u8)>) = serde_json::from_slice(&text).ok()?;
-    let held = rows.into_iter().filter_map(|(filter, qos)| Some((filter, qos_of(qos)?)));
+    let held = rows
+        .into_iter()
+        .filter_map(|(filter, qos)| Some((filter, qos_of(qos)?)));
     (owner == key).then(|| held.collect())
 }
 

@@ -115,22 +115,34 @@ async fn messages_come_back_in_order_after_a_restart_with_the_same_store_id() {
     let store = bench.open();
     for number in 0..1_500 {
         let device = format!("s/d{}", number % 7);
-        store.append(bench.message(&device, "t", number.to_string())).await.unwrap();
+        store
+            .append(bench.message(&device, "t", number.to_string()))
+            .await
+            .unwrap();
     }
     store.sync().await.unwrap();
     let (id, before) = (store.id().to_owned(), all(&store).await);
     store.close().await;
     drop(store);
     let store = bench.open();
-    assert_eq!((store.id(), all(&store).await), (id.as_str(), before.clone()));
+    assert_eq!(
+        (store.id(), all(&store).await),
+        (id.as_str(), before.clone())
+    );
     assert_eq!(numbers(&before), (1..=1_500).collect::<Vec<_>>());
     assert_eq!(before[41].1, "41");
     assert_eq!(*store.committed().borrow(), 1_500);
     let latest = store.catalog().of_device("s/d3").map(|(_, t)| t.last).max();
     assert_eq!(latest, Some(1_495));
-    store.append(bench.message("s/d0", "t", "next")).await.unwrap();
+    store
+        .append(bench.message("s/d0", "t", "next"))
+        .await
+        .unwrap();
     store.sync().await.unwrap();
-    assert_eq!(all(&store).await.last().unwrap(), &(1_501, "next".to_owned()));
+    assert_eq!(
+        all(&store).await.last().unwrap(),
+        &(1_501, "next".to_owned())
+    );
 }
 
 #[tokio::test]
@@ -139,14 +151,22 @@ async fn scan_finds_by_topic_time_and_position_in_both_orders() {
     let store = bench.open();
     for number in 0..100_u64 {
         let topic = format!("t{}", number % 2);
-        store.append(bench.message("s/d", &topic, number.to_string())).await.unwrap();
+        store
+            .append(bench.message("s/d", &topic, number.to_string()))
+            .await
+            .unwrap();
         if number % 10 == 9 {
             store.sync().await.unwrap();
         }
         bench.pass_time(1);
     }
     store.sync().await.unwrap();
-    let odd = store.catalog().of_device("s/d").find(|(_, t)| &*t.name == "t1").unwrap().0;
+    let odd = store
+        .catalog()
+        .of_device("s/d")
+        .find(|(_, t)| &*t.name == "t1")
+        .unwrap()
+        .0;
     let scan = Scan {
         topics: vec![odd],
         from: Some(START + 25 * SECOND),
@@ -155,7 +175,11 @@ async fn scan_finds_by_topic_time_and_position_in_both_orders() {
         start: 0,
     };
     assert_eq!(numbers(&scanned(&store, scan.clone()).await), [26, 28, 30]);
-    let down = Scan { ascending: false, start: 29, ..scan };
+    let down = Scan {
+        ascending: false,
+        start: 29,
+        ..scan
+    };
     assert_eq!(numbers(&scanned(&store, down).await), [28, 26]);
 }
 
@@ -165,7 +189,10 @@ async fn acknowledged_message_does_not_wait_for_the_window_and_others_do() {
     bench.window = Duration::from_secs(3_600);
     let store = bench.open();
     let called = Arc::new(AtomicUsize::new(0));
-    store.append(bench.message("s/d", "t", "qos 0")).await.unwrap();
+    store
+        .append(bench.message("s/d", "t", "qos 0"))
+        .await
+        .unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(*store.committed().borrow(), 0);
     let counter = Arc::clone(&called);
@@ -184,7 +211,10 @@ async fn full_batch_is_committed_before_the_window_ends() {
     bench.window = Duration::from_secs(3_600);
     let store = bench.open();
     for number in 0..512 {
-        store.append(bench.message("s/d", "t", number.to_string())).await.unwrap();
+        store
+            .append(bench.message("s/d", "t", number.to_string()))
+            .await
+            .unwrap();
     }
     until("commit", async || *store.committed().borrow() == 512).await;
 }
@@ -282,19 +312,31 @@ async fn last_message_of_each_topic_of_a_served_device_outlives_its_age() {
     let mut bench = Bench::new();
     bench.retain_for = Duration::from_secs(60);
     let store = bench.open();
-    store.save_device("s/served".into(), "{}".to_owned(), true).await.unwrap();
-    store.save_device("s/gone".into(), "{}".to_owned(), false).await.unwrap();
+    store
+        .save_device("s/served".into(), "{}".to_owned(), true)
+        .await
+        .unwrap();
+    store
+        .save_device("s/gone".into(), "{}".to_owned(), false)
+        .await
+        .unwrap();
     for device in ["s/served", "s/gone"] {
         for topic in ["a", "b"] {
             for number in 0..3 {
                 let payload = format!("{device} {topic} {number}");
-                store.append(bench.message(device, topic, payload)).await.unwrap();
+                store
+                    .append(bench.message(device, topic, payload))
+                    .await
+                    .unwrap();
             }
         }
     }
     store.sync().await.unwrap();
     bench.pass_time(120);
-    let expected = [(3, "s/served a 2".to_owned()), (6, "s/served b 2".to_owned())];
+    let expected = [
+        (3, "s/served a 2".to_owned()),
+        (6, "s/served b 2".to_owned()),
+    ];
     until("retention", async || all(&store).await == expected).await;
     let devices = |store: &Store| store.catalog().devices().cloned().collect::<Vec<_>>();
     assert_eq!(devices(&store), [Arc::from("s/served")]);
@@ -306,8 +348,14 @@ async fn last_message_of_each_topic_of_a_served_device_outlives_its_age() {
     assert_eq!(saved, [("s/served".to_owned(), "{}".to_owned())]);
     store.catalog().get(1).unwrap();
     // A newer message takes the place of the kept one.
-    store.save_device("s/served".into(), "{}".to_owned(), true).await.unwrap();
-    store.append(bench.message("s/served", "a", "new")).await.unwrap();
+    store
+        .save_device("s/served".into(), "{}".to_owned(), true)
+        .await
+        .unwrap();
+    store
+        .append(bench.message("s/served", "a", "new"))
+        .await
+        .unwrap();
     store.sync().await.unwrap();
     assert_eq!(numbers(&all(&store).await), [6, 13]);
 }
@@ -321,7 +369,10 @@ async fn size_on_disk_stays_within_its_limit_and_the_oldest_go_first() {
     let mut largest = 0;
     for round in 0..80 {
         for _ in 0..512 {
-            store.append(bench.message("s/d", "t", payload.clone())).await.unwrap();
+            store
+                .append(bench.message("s/d", "t", payload.clone()))
+                .await
+                .unwrap();
         }
         if round % 8 == 0 {
             store.sync().await.unwrap();
@@ -332,7 +383,11 @@ async fn size_on_disk_stays_within_its_limit_and_the_oldest_go_first() {
     assert!(largest <= bench.retain_bytes, "{largest} bytes on the disk");
     let left = numbers(&all(&store).await);
     assert_eq!(left, (store.oldest()..=80 * 512).collect::<Vec<_>>());
-    assert!(store.oldest() > 512 * 50 && left.len() > 4_000, "{}", left.len());
+    assert!(
+        store.oldest() > 512 * 50 && left.len() > 4_000,
+        "{}",
+        left.len()
+    );
 }
 
 #[tokio::test]
@@ -364,7 +419,9 @@ async fn store_that_cannot_be_read_is_moved_aside_and_not_changed() {
     store.close().await;
     drop(store);
     let aside = rusqlite::Connection::open(path.with_extension("db.aside-0")).unwrap();
-    let kept: i64 = aside.query_row("SELECT count(*) FROM blocks", (), |row| row.get(0)).unwrap();
+    let kept: i64 = aside
+        .query_row("SELECT count(*) FROM blocks", (), |row| row.get(0))
+        .unwrap();
     assert_eq!(kept, 1);
     let garbage = vec![0x5a; 100_000];
     std::fs::write(&path, &garbage).unwrap();
@@ -387,7 +444,13 @@ async fn reads_do_not_block_the_writer() {
     let runtime = tokio::runtime::Handle::current();
     let message = bench.message("s/d", "t", "while reading");
     let read = store.read(move |reader| {
-        let scan = Scan { topics, from: None, to: None, ascending: true, start: 0 };
+        let scan = Scan {
+            topics,
+            from: None,
+            to: None,
+            ascending: true,
+            start: 0,
+        };
         let mut message = Some(message);
         reader.scan(&scan, &mut |_| {
             if let Some(message) = message.take() {
@@ -401,7 +464,9 @@ async fn reads_do_not_block_the_writer() {
             ControlFlow::Continue(())
         })
     });
-    let end = tokio::time::timeout(Duration::from_secs(20), read).await.unwrap();
+    let end = tokio::time::timeout(Duration::from_secs(20), read)
+        .await
+        .unwrap();
     assert_eq!(end.unwrap(), End::Finished);
 }
 
@@ -437,7 +502,10 @@ async fn since_is_the_first_message_at_or_after_a_time_whatever_the_clock_did() 
     }
     for (after, expected) in [(-5, 1), (1, 2), (20, 3), (21, 6), (99, 7)] {
         let time = START + after * SECOND;
-        let found = store.read(move |reader| reader.first_since(time)).await.unwrap();
+        let found = store
+            .read(move |reader| reader.first_since(time))
+            .await
+            .unwrap();
         assert_eq!(found, expected, "{after} s after the start");
     }
 }
@@ -450,7 +518,9 @@ impl SmallDisk {
         let directory = tempfile::tempdir().unwrap();
         let size = format!("size={mebibytes}m");
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(directory.path());
+        mount
+            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+            .arg(directory.path());
         let mounted = mount.output().is_ok_and(|output| output.status.success());
         mounted.then_some(Self(directory))
     }
@@ -458,7 +528,10 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
+        let _ = Command::new("umount")
+            .arg("--lazy")
+            .arg(self.0.path())
+            .status();
     }
 }
 
@@ -493,7 +566,10 @@ async fn full_disk_stops_acknowledging_and_goes_on_when_there_is_room_without_a_
     });
     let mut status = store.status();
     let full = status.wait_for(|status| matches!(status, Status::Full(_)));
-    tokio::time::timeout(Duration::from_secs(20), full).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(20), full)
+        .await
+        .unwrap()
+        .unwrap();
     // What is left of the room, and of the log once it was written back, is used up first.
     let count = || acknowledged.lock().unwrap().len();
     let (mut before, mut since) = (count(), Instant::now());
@@ -509,8 +585,14 @@ async fn full_disk_stops_acknowledging_and_goes_on_when_there_is_room_without_a_
     let committed = usize::try_from(*store.committed().borrow()).unwrap();
     assert_eq!(committed, before);
     std::fs::remove_file(ballast).unwrap();
-    tokio::time::timeout(Duration::from_secs(20), sending).await.unwrap().unwrap();
-    until("all acknowledged", async || acknowledged.lock().unwrap().len() == total).await;
+    tokio::time::timeout(Duration::from_secs(20), sending)
+        .await
+        .unwrap()
+        .unwrap();
+    until("all acknowledged", async || {
+        acknowledged.lock().unwrap().len() == total
+    })
+    .await;
     assert_eq!(*status.borrow_and_update(), Status::Ready);
     let stored = all(&store).await;
     assert_eq!(numbers(&stored), (1..=total as u64).collect::<Vec<_>>());
@@ -535,13 +617,18 @@ async fn retention_makes_room_on_a_full_disk_with_the_help_of_the_reserve() {
     let store = bench.try_open(disk.0.path()).unwrap();
     let payload = "x".repeat(2_000);
     for _ in 0..1_000 {
-        store.append(bench.message("s/d", "t", payload.clone())).await.unwrap();
+        store
+            .append(bench.message("s/d", "t", payload.clone()))
+            .await
+            .unwrap();
     }
     store.sync().await.unwrap();
     let mut rest = std::fs::File::create(disk.0.path().join("ballast")).unwrap();
     while std::io::Write::write_all(&mut rest, &[1; 4096]).is_ok() {}
     let (sender, late) = (store.clone(), bench.message("s/d", "t", payload.clone()));
-    let more: Vec<_> = (0..3_000).map(|_| bench.message("s/d", "t", payload.clone())).collect();
+    let more: Vec<_> = (0..3_000)
+        .map(|_| bench.message("s/d", "t", payload.clone()))
+        .collect();
     let sending = tokio::spawn(async move {
         for message in more {
             sender.append(message).await.unwrap();
@@ -551,9 +638,15 @@ async fn retention_makes_room_on_a_full_disk_with_the_help_of_the_reserve() {
     });
     let mut status = store.status();
     let full = status.wait_for(|status| matches!(status, Status::Full(_)));
-    tokio::time::timeout(Duration::from_secs(20), full).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(20), full)
+        .await
+        .unwrap()
+        .unwrap();
     bench.pass_time(120);
-    tokio::time::timeout(Duration::from_secs(30), sending).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(30), sending)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(*store.committed().borrow(), 4_001);
     store.close().await;
 }

@@ -108,7 +108,9 @@ impl Writer {
         }
         self.flush()?;
         // The log is written back when the last connection closes; failing that, at the next start.
-        let _ = self.connection.execute_batch("PRAGMA wal_checkpoint(PASSIVE)");
+        let _ = self
+            .connection
+            .execute_batch("PRAGMA wal_checkpoint(PASSIVE)");
         Ok(())
     }
 
@@ -271,7 +273,9 @@ impl Writer {
             Err(other) => return Err(other),
         }
         // Written back, the log's room can be used again. It fails as long as there is none.
-        let _ = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+        let _ = self
+            .connection
+            .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
         directory::take_reserve(&self.config.directory);
         if !self.shared.queue.is_closed() {
             std::thread::sleep(FULL_PAUSE);
@@ -297,7 +301,9 @@ impl Writer {
         let bytes = directory::size(&self.config.directory);
         let metrics = &self.shared.metrics;
         metrics.bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
-        let age = self.oldest.map_or(0, |(_, time)| (self.config.clock)().saturating_sub(time));
+        let age = self
+            .oldest
+            .map_or(0, |(_, time)| (self.config.clock)().saturating_sub(time));
         metrics.oldest_seconds.set(age / 1_000_000_000);
         Ok(())
     }

@@ -1,0 +1,9 @@
+//! From an MQTT session into the store. In: events of one session, devices that come and go.
+//! Out: stored messages, acknowledged after their commit; presence. One task per session.
+
+mod names;
+mod routes;
+mod task;
+
+pub use names::{ClientIds, Identity};
+pub use task::{Command, Parts, run, subscriptions};

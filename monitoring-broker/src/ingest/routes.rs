@@ -1,0 +1,96 @@
+//! Which devices a topic concerns. In: the devices' filters. Out: a route per topic, remembered.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use akri_mqtt_core::identity::DeviceId;
+use akri_mqtt_core::properties::DeviceSpec;
+use akri_mqtt_core::topic::{FilterTree, TopicFilter};
+
+/// Topics whose route is remembered; beyond it all are forgotten and found again.
+const REMEMBERED: usize = 16_384;
+
+/// Where messages of a topic go.
+#[derive(Debug)]
+pub struct Route {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The devices whose data it is, sorted.
+    pub data: Arc<[Arc<str>]>,
+    /// The devices whose presence it may concern, sorted.
+    pub evidence: Vec<DeviceId>,
+    /// A filter took it, but it is another device's.
+    pub is_foreign: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Target {
+    device: Arc<DeviceSpec>,
+    is_data: bool,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Routes {
+    tree: FilterTree<Target>,
+    remembered: HashMap<Arc<str>, Arc<Route>>,
+}
+
+impl Routes {
+    /// Adds a device with its data filters and the filters of its presence.
+    pub fn add(&mut self, device: &Arc<DeviceSpec>, presence: &[TopicFilter]) {
+        let data = device.topics.iter().map(|filter| (filter, true));
+        for (filter, is_data) in data.chain(presence.iter().map(|filter| (filter, false))) {
+            let device = Arc::clone(device);
+            self.tree.insert(filter, Target { device, is_data });
+        }
+        self.remembered.clear();
+    }
+
+    /// Takes a device out again.
+    pub fn remove(&mut self, device: &DeviceSpec, presence: &[TopicFilter]) {
+        for filter in device.topics.iter().chain(presence) {
+            self.tree
+                .remove(filter, |target| target.device.id == device.id);
+        }
+        self.remembered.clear();
+    }
+
+    /// The route of a topic.
+    pub fn of(&mut self, topic: &str) -> Arc<Route> {
+        if let Some(route) = self.remembered.get(topic) {
+            return Arc::clone(route);
+        }
+        let route = Arc::new(self.find(topic));
+        if self.remembered.len() >= REMEMBERED {
+            self.remembered.clear();
+        }
+        self.remembered
+            .insert(Arc::clone(&route.topic), Arc::clone(&route));
+        route
+    }
+
+    fn find(&self, topic: &str) -> Route {
+        let (mut data, mut evidence, mut is_foreign) = (Vec::new(), Vec::new(), false);
+        for target in self.tree.matching(topic) {
+            if target.is_data && !target.device.owns(topic) {
+                is_foreign = true;
+                continue;
+            }
+            evidence.push(target.device.id.clone());
+            if target.is_data {
+                data.push(Arc::from(target.device.id.as_str()));
+            }
+        }
+        evidence.sort();
+        evidence.dedup();
+        data.sort();
+        data.dedup();
+        Route {
+            topic: topic.into(),
+            is_foreign: is_foreign && evidence.is_empty(),
+            data: data.into(),
+            evidence,
+        }
+    }
+}

@@ -1,0 +1,473 @@
+//! The task of one session: a thin loop around routes, presence and the store.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use akri_mqtt_core::clock::Now;
+use akri_mqtt_core::identity::{DeviceId, ServerName};
+use akri_mqtt_core::presence::{Inbound, Presence as Machine, State as Seen};
+use akri_mqtt_core::properties::DeviceSpec;
+use akri_mqtt_core::topic::TopicFilter;
+use akri_mqtt_runtime::{Condition, Shutdown};
+use akri_mqtt_session::{Event, Events, Handle, Message, QoS, Subscription};
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use super::routes::{Route, Routes};
+use crate::devices::{Device, Devices, Presence, State};
+use crate::metrics::IngestMetrics;
+use crate::store::{self, Arrival, Store, StoreSession};
+
+/// A change of the devices of a session.
+pub enum Command {
+    /// Subscribe and watch one more.
+    Add(Arc<DeviceSpec>),
+    /// Stop with one.
+    Remove(DeviceId),
+}
+
+/// What the task works with.
+pub struct Parts {
+    /// The server's name.
+    pub server: ServerName,
+    /// To steer the session.
+    pub handle: Arc<Handle>,
+    /// What the session says.
+    pub events: Events,
+    /// Its durable memory.
+    pub memory: Arc<StoreSession>,
+    /// Where messages go.
+    pub store: Store,
+    /// Where presence goes.
+    pub devices: Arc<Devices>,
+    /// Whether everything is subscribed.
+    pub ready: Condition,
+    /// What it counts.
+    pub metrics: IngestMetrics,
+    /// Devices that come and go.
+    pub commands: mpsc::Receiver<Command>,
+}
+
+struct Watched {
+    spec: Arc<DeviceSpec>,
+    machine: Machine,
+    presence: Vec<TopicFilter>,
+    revision: u64,
+    due: Option<Instant>,
+    /// The state that is shown.
+    shown: State,
+}
+
+struct Task {
+    parts: Parts,
+    routes: Routes,
+    watched: BTreeMap<DeviceId, Watched>,
+    due: BTreeSet<(Instant, DeviceId)>,
+    connected: bool,
+    last_packet: Option<Instant>,
+    /// The wall clock at one instant, so that a message costs no second reading of it.
+    now: Now,
+}
+
+fn now() -> Now {
+    Now {
+        mono: Instant::now(),
+        wall: Timestamp::now(),
+    }
+}
+
+/// What the devices of a session want: data with their quality, presence with at most 1. Each filter once.
+pub fn subscriptions<'a>(devices: impl Iterator<Item = &'a DeviceSpec>) -> Vec<Subscription> {
+    let mut wanted: BTreeMap<String, (QoS, bool)> = BTreeMap::new();
+    for device in devices {
+        for filter in &device.topics {
+            let entry = wanted.entry(filter.as_str().to_owned());
+            let (qos, _) = entry.or_insert((device.mqtt.qos, false));
+            *qos = (*qos).max(device.mqtt.qos);
+        }
+        let machine = Machine::for_device(Arc::new(device.clone()), now());
+        for presence in machine
+            .subscriptions()
+            .into_iter()
+            .filter(|wanted| wanted.snapshot)
+        {
+            let entry = wanted.entry(presence.filter.as_str().to_owned());
+            entry
+                .or_insert((presence.qos.min(QoS::AtLeastOnce), true))
+                .1 = true;
+        }
+    }
+    // Filters that another one covers are not subscribed; where two still intersect, the session counts once.
+    let parsed: Vec<_> = wanted
+        .iter()
+        .filter_map(|(text, want)| Some((TopicFilter::parse(text).ok()?, *want)))
+        .collect();
+    let is_covered = |filter: &TopicFilter, want: (QoS, bool)| {
+        parsed.len() <= COVERS
+            && parsed.iter().any(|(other, by)| {
+                other != filter && other.covers(filter) && by.0 >= want.0 && (by.1 || !want.1)
+            })
+    };
+    let kept = parsed
+        .iter()
+        .filter(|(filter, want)| !is_covered(filter, *want));
+    kept.map(|(filter, (qos, snapshot))| {
+        let subscription = Subscription::new(filter.as_str(), *qos);
+        if *snapshot {
+            subscription.with_snapshot()
+        } else {
+            subscription
+        }
+    })
+    .collect()
+}
+
+/// Above so many filters nobody looks for covered ones: it takes the square of the number.
+const COVERS: usize = 2_000;
+
+/// Runs until the session, the store or the shutdown ends it.
+///
+/// # Errors
+/// When the store fails.
+pub async fn run(parts: Parts, shutdown: Shutdown) -> anyhow::Result<()> {
+    let mut task = Task {
+        parts,
+        routes: Routes::default(),
+        watched: BTreeMap::new(),
+        due: BTreeSet::new(),
+        connected: false,
+        last_packet: None,
+        now: now(),
+    };
+    loop {
+        let due = task
+            .due
+            .first()
+            .map(|(at, _)| tokio::time::Instant::from_std(*at));
+        let timer = async {
+            match due {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = shutdown.triggered() => break,
+            command = task.parts.commands.recv() => match command {
+                Some(command) => task.command(command).await?,
+                None => break,
+            },
+            () = timer => task.tick().await?,
+            event = task.parts.events.recv() => match event {
+                Some(event) => task.event(event).await?,
+                None => break,
+            },
+        }
+    }
+    task.parts.handle.close().await;
+    task.parts.ready.remove();
+    Ok(())
+}
+
+impl Task {
+    async fn command(&mut self, command: Command) -> anyhow::Result<()> {
+        self.now = now();
+        match command {
+            Command::Add(spec) => self.add(spec).await?,
+            Command::Remove(id) => self.remove(&id).await?,
+        }
+        let wanted = subscriptions(self.watched.values().map(|watched| &*watched.spec));
+        self.parts.handle.subscribe(wanted);
+        Ok(())
+    }
+
+    async fn add(&mut self, spec: Arc<DeviceSpec>) -> anyhow::Result<()> {
+        let mut machine = Machine::for_device(Arc::clone(&spec), self.now);
+        let announcing = machine
+            .subscriptions()
+            .into_iter()
+            .filter(|wanted| wanted.snapshot);
+        let presence: Vec<_> = announcing.map(|wanted| wanted.filter).collect();
+        if self.connected {
+            machine.on_connected(&self.parts.server, self.now);
+        }
+        self.routes.add(&spec, &presence);
+        let known = self.parts.devices.get(spec.id.as_str());
+        let unknown = Presence {
+            state: State::Unknown,
+            since: self.now.wall,
+            reason: "Nothing was heard of it since this process watches it.".to_owned(),
+            server_connected: self.connected,
+        };
+        let device = Device {
+            id: spec.id.as_str().into(),
+            name: spec.id.plain_name().to_owned(),
+            server: spec.id.server().as_str().to_owned(),
+            topics: spec
+                .topics
+                .iter()
+                .map(|filter| filter.as_str().to_owned())
+                .collect(),
+            presence: known.map_or(unknown.clone(), |_| unknown),
+        };
+        self.save(device.clone(), true).await?;
+        self.parts.devices.put(device);
+        let revision = machine.revision();
+        let watched = Watched {
+            spec,
+            machine,
+            presence,
+            revision,
+            due: None,
+            shown: State::Unknown,
+        };
+        self.watched.insert(watched.spec.id.clone(), watched);
+        Ok(())
+    }
+
+    async fn remove(&mut self, id: &DeviceId) -> anyhow::Result<()> {
+        let Some(watched) = self.watched.remove(id) else {
+            return Ok(());
+        };
+        self.routes.remove(&watched.spec, &watched.presence);
+        if let Some(due) = watched.due {
+            self.due.remove(&(due, id.clone()));
+        }
+        let at = self.now.wall;
+        let changed = self.parts.devices.set_presence(id.as_str(), |presence| {
+            presence.state = State::Offline;
+            presence.since = at;
+            presence.reason = "It was withdrawn; nothing is subscribed for it any more.".to_owned();
+            presence.server_connected = false;
+        });
+        match changed {
+            Some(device) => self.save(device, false).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn save(&self, device: Device, served: bool) -> anyhow::Result<()> {
+        let record = serde_json::to_string(&device)?;
+        self.parts
+            .store
+            .save_device(device.id, record, served)
+            .await?;
+        Ok(())
+    }
+
+    async fn event(&mut self, event: Event) -> anyhow::Result<()> {
+        let server = self.parts.server.clone();
+        match event {
+            Event::Message(message) => return self.message(message).await,
+            Event::Connected(connected) => {
+                self.now = now();
+                self.connected = true;
+                self.last_packet = Some(connected.at);
+                tracing::info!(%server, url = %connected.url, version = %connected.version,
+                    resumed = connected.session_present, "connected");
+                self.all(|machine, now| machine.on_connected(&server, now));
+            }
+            Event::Subscribed { refused, at } => {
+                self.now = now();
+                self.last_packet = Some(at);
+                match refused.first() {
+                    None => self.parts.ready.ready("every topic filter is subscribed"),
+                    Some((filter, why)) => {
+                        let text = format!("the server refused {filter}: {why}");
+                        self.parts.ready.not_ready(text);
+                    }
+                }
+                self.all(|machine, now| machine.on_subscribed(&server, now));
+            }
+            Event::Alive { at } => self.last_packet = Some(at),
+            Event::Disconnected {
+                error, last_packet, ..
+            } => {
+                self.now = now();
+                self.connected = false;
+                let reason = format!("not connected: {error}");
+                tracing::warn!(%server, %error, "disconnected");
+                self.parts.ready.not_ready(reason);
+                let last = last_packet.unwrap_or(self.now.mono);
+                self.all(|machine, now| machine.on_disconnected(&server, last, now));
+            }
+        }
+        self.tick().await
+    }
+
+    /// Tells every device's machine something, and looks at it again at once.
+    fn all(&mut self, tell: impl Fn(&mut Machine, Now)) {
+        for (id, watched) in &mut self.watched {
+            tell(&mut watched.machine, self.now);
+            if let Some(due) = watched.due.replace(self.now.mono) {
+                self.due.remove(&(due, id.clone()));
+            }
+            self.due.insert((self.now.mono, id.clone()));
+        }
+    }
+
+    async fn message(&mut self, message: Message) -> anyhow::Result<()> {
+        self.last_packet = Some(message.received);
+        let since = message.received.saturating_duration_since(self.now.mono);
+        if since.as_millis() > 200 {
+            self.now = now();
+        }
+        let at = self
+            .now
+            .plus(message.received.saturating_duration_since(self.now.mono));
+        self.parts.metrics.received(message.qos);
+        let route = self.routes.of(&message.topic);
+        if route.is_foreign {
+            self.parts.metrics.foreign.inc();
+        }
+        for id in &route.evidence {
+            let inbound = Inbound {
+                topic: &message.topic,
+                payload: &message.payload,
+                retained: message.retained,
+                qos: message.qos,
+            };
+            let Some(watched) = self.watched.get_mut(id) else {
+                continue;
+            };
+            watched
+                .machine
+                .on_packet(&self.parts.server, message.received);
+            watched.machine.on_message(&self.parts.server, inbound, at);
+            Self::settle(&self.parts, &mut self.due, watched, at).await?;
+        }
+        self.hand_over(message, &route, at).await
+    }
+
+    /// Stores a message and has it acknowledged after the commit; one that is nobody's is acknowledged at once.
+    async fn hand_over(&self, message: Message, route: &Route, at: Now) -> anyhow::Result<()> {
+        let is_exactly_once = message.qos == QoS::ExactlyOnce;
+        if route.data.is_empty() && !is_exactly_once {
+            if let Some(ack) = message.ack {
+                self.parts.handle.acknowledge(ack);
+            }
+            return Ok(());
+        }
+        let packet = message.ack.as_ref().filter(|_| is_exactly_once);
+        let packet = packet.map(|ack| (self.parts.memory.packet_ids(), ack.packet_id()));
+        let receipt = message.ack.map(|ack| -> store::Receipt {
+            let handle = Arc::clone(&self.parts.handle);
+            let pending = self.parts.metrics.acks_pending.clone();
+            pending.inc();
+            Box::new(move || {
+                pending.dec();
+                handle.acknowledge(ack);
+            })
+        });
+        let properties = message.properties.map(|properties| store::Properties {
+            content_type: properties.content_type,
+            user: properties.user,
+            response_topic: properties.response_topic,
+            correlation_data: properties.correlation_data,
+        });
+        let arrival = Arrival {
+            devices: Arc::clone(&route.data),
+            topic: Arc::clone(&route.topic),
+            payload: message.payload,
+            qos: message.qos.level(),
+            retained: message.retained,
+            duplicate: message.duplicate,
+            time: i64::try_from(at.wall.as_nanosecond()).unwrap_or_default(),
+            properties: properties
+                .filter(|p| *p != store::Properties::default())
+                .map(Box::new),
+            packet,
+            receipt,
+        };
+        self.parts.store.append(arrival).await?;
+        Ok(())
+    }
+
+    /// Lets every machine act whose time has come.
+    async fn tick(&mut self) -> anyhow::Result<()> {
+        self.now = now();
+        while let Some((at, id)) = self.due.first().cloned() {
+            if at > self.now.mono {
+                break;
+            }
+            self.due.pop_first();
+            let Some(watched) = self.watched.get_mut(&id) else {
+                continue;
+            };
+            watched.due = None;
+            if let Some(packet) = self.last_packet.filter(|_| self.connected) {
+                watched.machine.on_packet(&self.parts.server, packet);
+            }
+            watched.machine.handle_timeout(self.now);
+            if !watched.machine.needs_probe().is_empty() {
+                self.parts.handle.ping();
+            }
+            Self::settle(&self.parts, &mut self.due, watched, self.now).await?;
+            let connected = self.connected;
+            self.parts.devices.set_presence(id.as_str(), |presence| {
+                presence.server_connected = connected;
+            });
+        }
+        Ok(())
+    }
+
+    /// After a machine acted: its next deadline, and its presence if that changed.
+    async fn settle(
+        parts: &Parts,
+        due: &mut BTreeSet<(Instant, DeviceId)>,
+        watched: &mut Watched,
+        now: Now,
+    ) -> anyhow::Result<()> {
+        let id = &watched.spec.id;
+        // A deadline that has passed waits for a packet of the server; it is looked at again soon.
+        let next = watched
+            .machine
+            .poll_timeout()
+            .map(|at| at.max(now.mono + PROBE));
+        // Deadlines mostly move away with every message: the old one may stay and find nothing to do.
+        let is_earlier = match (watched.due, next) {
+            (Some(before), Some(next)) => next < before,
+            (None, Some(_)) => true,
+            (_, None) => false,
+        };
+        if is_earlier {
+            if let Some(before) = watched.due {
+                due.remove(&(before, id.clone()));
+            }
+            watched.due = next;
+            due.extend(next.map(|next| (next, id.clone())));
+        }
+        let explained = watched.machine.revision() != watched.revision;
+        // `online` after `unconfirmed` changes nothing of what is published, so the revision does not tell.
+        let explained = explained || watched.shown == State::Unknown;
+        if !explained {
+            return Ok(());
+        }
+        watched.revision = watched.machine.revision();
+        let Some(seen) = watched.machine.explain(id, now) else {
+            return Ok(());
+        };
+        let state = match seen.state {
+            Seen::Online | Seen::Leaving => State::Online,
+            Seen::Offline | Seen::Removed => State::Offline,
+            Seen::Unconfirmed => State::Unknown,
+        };
+        watched.shown = state;
+        let changed = parts.devices.set_presence(id.as_str(), |presence| {
+            if presence.state != state {
+                presence.state = state;
+                presence.since = seen.since;
+                presence.reason = seen.explanation;
+            }
+        });
+        if let Some(device) = changed {
+            let record = serde_json::to_string(&device)?;
+            parts.store.save_device(device.id, record, true).await?;
+        }
+        Ok(())
+    }
+}
+
+/// How soon a deadline that waits for a packet is looked at again.
+const PROBE: std::time::Duration = std::time::Duration::from_millis(10);

@@ -1,0 +1,327 @@
+//! One store, its sessions and its two servers in one process. In: devices that are added and removed at
+//! run time, bound listeners. Out: gRPC and HTTP over all of them. What starts it is left to the caller.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use akri_mqtt_core::details::MqttRules;
+use akri_mqtt_core::identity::DeviceId;
+use akri_mqtt_core::properties::DeviceSpec;
+use akri_mqtt_runtime::metrics::Registry;
+use akri_mqtt_runtime::{Health, Shutdown, Tasks};
+use akri_mqtt_session::{Credentials, Options};
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio::sync::{Mutex, mpsc, watch};
+
+use crate::api::service::{Decoders, Service};
+use crate::devices::{Device, Devices, State};
+use crate::ingest::{self, ClientIds, Command, Identity, Parts};
+use crate::metrics::{IngestMetrics, StoreMetrics};
+use crate::store::{Config, Status, Store, StoreError};
+use crate::{grpc, http};
+
+/// Changes of devices that may wait for a session.
+const COMMANDS: usize = 64;
+/// Messages and bytes that a session reads ahead; the store's queue holds some more.
+const EVENTS: usize = 1_024;
+const EVENT_BYTES: usize = 4 << 20;
+
+/// How a monitor behaves.
+#[derive(Clone, Debug)]
+pub struct MonitorOptions {
+    /// The store.
+    pub data_dir: PathBuf,
+    /// Older messages are deleted.
+    pub retain_for: Duration,
+    /// Most bytes on the disk.
+    pub retain_bytes: u64,
+    /// A batch is committed so long after its first message at the latest.
+    pub commit_window: Duration,
+    /// How payloads are read.
+    pub decoders: Decoders,
+    /// Parts of the client ids.
+    pub identity: Identity,
+}
+
+impl MonitorOptions {
+    /// The defaults of the command line.
+    #[must_use]
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            retain_for: Duration::from_secs(86_400),
+            retain_bytes: 256 << 20,
+            commit_window: Duration::from_millis(10),
+            decoders: Decoders::default(),
+            identity: Identity::default(),
+        }
+    }
+}
+
+/// Why a monitor could not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum MonitorError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The data directory cannot be written.
+    #[error("cannot write the data directory: {0}")]
+    Io(#[from] std::io::Error),
+    /// The session of the device has ended.
+    #[error("the session of {0} has ended")]
+    Ended(DeviceId),
+}
+
+struct Session {
+    commands: mpsc::Sender<Command>,
+    devices: usize,
+    shutdown: Shutdown,
+}
+
+#[derive(Default)]
+struct Sessions {
+    by_key: HashMap<String, Session>,
+    by_device: HashMap<DeviceId, String>,
+}
+
+/// See the module.
+pub struct Monitor {
+    service: Service,
+    health: Health,
+    tasks: Arc<Tasks>,
+    ids: Mutex<ClientIds>,
+    sessions: Mutex<Sessions>,
+    ingest: IngestMetrics,
+    store_metrics: StoreMetrics,
+}
+
+impl Monitor {
+    /// Opens the store. Its tasks are joined by the caller.
+    ///
+    /// # Errors
+    /// When the store is in use, or the directory cannot be written.
+    pub async fn open(
+        options: MonitorOptions,
+        health: Health,
+        tasks: Arc<Tasks>,
+    ) -> Result<Self, MonitorError> {
+        let store_metrics = StoreMetrics::default();
+        let store = Store::open(Config {
+            directory: options.data_dir.clone(),
+            retain_for: options.retain_for,
+            retain_bytes: options.retain_bytes,
+            commit_window: options.commit_window,
+            clock: Arc::new(|| i64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX)),
+            metrics: store_metrics.clone(),
+        })?;
+        let devices = Arc::new(Devices::default());
+        restore_devices(&store, &devices).await?;
+        let ids = ClientIds::open(&options.data_dir, &options.identity)?;
+        let shutdown = tasks.shutdown().clone();
+        tasks.critical(
+            "store",
+            watch_store(store.clone(), health.clone(), shutdown.clone()),
+        );
+        Ok(Self {
+            service: Service::new(store, devices, options.decoders, shutdown),
+            health,
+            tasks,
+            ids: Mutex::new(ids),
+            sessions: Mutex::default(),
+            ingest: IngestMetrics::default(),
+            store_metrics,
+        })
+    }
+
+    /// The API without its servers.
+    #[must_use]
+    pub fn service(&self) -> &Service {
+        &self.service
+    }
+
+    /// Registers all metrics.
+    pub fn register(&self, registry: &mut Registry) {
+        self.store_metrics.register(registry);
+        self.ingest.register(registry);
+        self.service.metrics.register(registry);
+    }
+
+    /// Watches a device. Devices of one server, prefix and options share a session and the credentials of the first.
+    ///
+    /// # Errors
+    /// When the store or the data directory fails.
+    pub async fn add(
+        &self,
+        device: DeviceSpec,
+        credentials: watch::Receiver<Credentials>,
+    ) -> Result<(), MonitorError> {
+        self.remove(&device.id).await?;
+        let rules = options_text(&device.mqtt);
+        let key = format!("{} {rules}", device.session_key());
+        let mut sessions = self.sessions.lock().await;
+        if !sessions.by_key.contains_key(&key) {
+            let session = self.start(&device, &rules, credentials).await?;
+            sessions.by_key.insert(key.clone(), session);
+        }
+        let id = device.id.clone();
+        if let Some(session) = sessions.by_key.get_mut(&key) {
+            session.devices += 1;
+            let sent = session.commands.send(Command::Add(Arc::new(device))).await;
+            sent.map_err(|_| MonitorError::Ended(id.clone()))?;
+        }
+        sessions.by_device.insert(id, key);
+        Ok(())
+    }
+
+    /// Stops with a device; its messages stay until retention deletes them.
+    ///
+    /// # Errors
+    /// None at present; a session that has ended has nothing to stop.
+    pub async fn remove(&self, device: &DeviceId) -> Result<(), MonitorError> {
+        let mut sessions = self.sessions.lock().await;
+        let Some(key) = sessions.by_device.remove(device) else {
+            return Ok(());
+        };
+        let Some(session) = sessions.by_key.get_mut(&key) else {
+            return Ok(());
+        };
+        // A session that has ended has already forgotten it.
+        let _ = session.commands.send(Command::Remove(device.clone())).await;
+        session.devices = session.devices.saturating_sub(1);
+        if session.devices == 0
+            && let Some(session) = sessions.by_key.remove(&key)
+        {
+            // Ends once the channel is empty and closed: the command above is still done.
+            drop(session.commands);
+            let _ = session.shutdown;
+        }
+        Ok(())
+    }
+
+    /// Serves both ports until the shutdown.
+    pub fn serve(&self, http: TcpListener, grpc: TcpListener, registry: Registry) {
+        let router = http::router(self.service.clone(), self.health.clone(), registry);
+        let shutdown = self.tasks.shutdown().clone();
+        let served = akri_mqtt_runtime::serve(http, router, shutdown.clone());
+        self.tasks.critical("http", served);
+        let served = grpc::serve(grpc, self.service.clone(), shutdown);
+        self.tasks.critical("grpc", served);
+    }
+
+    async fn start(
+        &self,
+        device: &DeviceSpec,
+        rules: &str,
+        credentials: watch::Receiver<Credentials>,
+    ) -> Result<Session, MonitorError> {
+        let key = device.session_key();
+        let prefix = &device.mqtt.client_id_prefix;
+        let client_id = self.ids.lock().await.make(prefix, &key, rules)?;
+        let server = device.server.name.clone();
+        let memory = self
+            .service
+            .store
+            .session(server.as_str(), &client_id)
+            .await?;
+        let mut options = Options::new(device.server.clone(), client_id);
+        options.version = device.mqtt.version;
+        options.keep_alive = device.mqtt.keep_alive;
+        options.session_expiry = device.mqtt.session_expiry;
+        options.max_packet_size = device.mqtt.max_packet_size;
+        options.insecure_skip_verify = device.mqtt.insecure_skip_verify;
+        options.event_capacity = EVENTS;
+        options.event_bytes = EVENT_BYTES;
+        let wanted = ingest::subscriptions(std::iter::once(device));
+        let state = Arc::clone(&memory);
+        let (handle, events) = akri_mqtt_session::start(options, credentials, state, wanted);
+        let (commands, receiver) = mpsc::channel(COMMANDS);
+        let condition = format!("subscribed to {server} {key}");
+        let parts = Parts {
+            server,
+            handle: Arc::new(handle),
+            events,
+            memory,
+            store: self.service.store.clone(),
+            devices: Arc::clone(&self.service.devices),
+            ready: self.health.condition(condition, "not connected yet"),
+            metrics: self.ingest.clone(),
+            commands: receiver,
+        };
+        let shutdown = self.tasks.shutdown().child();
+        self.tasks.spawn(
+            "ingest",
+            supervised(parts, shutdown.clone(), self.tasks.shutdown().clone()),
+        );
+        Ok(Session {
+            commands,
+            devices: 0,
+            shutdown,
+        })
+    }
+}
+
+/// A session's error stops the process; its end because all its devices went does not.
+async fn supervised(parts: Parts, shutdown: Shutdown, process: Shutdown) -> anyhow::Result<()> {
+    let ended = ingest::run(parts, shutdown).await;
+    if ended.is_err() {
+        process.trigger();
+    }
+    ended
+}
+
+/// Ends with the reason when the store fails; closes it at the shutdown.
+async fn watch_store(store: Store, health: Health, shutdown: Shutdown) -> anyhow::Result<()> {
+    let condition = health.condition("store", "not open yet");
+    let mut status = store.status();
+    loop {
+        match status.borrow_and_update().clone() {
+            Status::Ready => condition.ready("open"),
+            Status::Full(reason) => condition.not_ready(format!("the disk is full: {reason}")),
+            Status::Failed(error) => return Err(error.into()),
+            Status::Closed => return Ok(()),
+        }
+        tokio::select! {
+            changed = status.changed() => changed?,
+            () = shutdown.triggered() => {
+                store.close().await;
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Devices of earlier runs stay readable: they are gone until they are added again.
+async fn restore_devices(store: &Store, devices: &Devices) -> Result<(), StoreError> {
+    for (id, record) in store.saved_devices().await? {
+        match serde_json::from_str::<Device>(&record) {
+            Ok(mut device) => {
+                device.presence.server_connected = false;
+                if device.presence.state != State::Offline {
+                    device.presence.state = State::Offline;
+                    device.presence.reason = "This process does not watch it any more.".to_owned();
+                }
+                devices.put(device);
+            }
+            Err(error) => tracing::warn!(device = id, %error, "a saved device cannot be read"),
+        }
+    }
+    Ok(())
+}
+
+/// Options that sessions of one server may differ in.
+fn options_text(rules: &MqttRules) -> String {
+    let MqttRules {
+        version,
+        keep_alive,
+        session_expiry,
+        max_packet_size,
+        insecure_skip_verify,
+        ..
+    } = rules;
+    format!(
+        "{version:?} {keep_alive:?} {session_expiry:?} {max_packet_size} {insecure_skip_verify}"
+    )
+}
