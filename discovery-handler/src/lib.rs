@@ -24,6 +24,7 @@ pub mod request;
 pub mod request_view;
 pub mod requests;
 pub mod rosters;
+pub mod running;
 pub mod service;
 pub mod session_state;
 pub mod shared;

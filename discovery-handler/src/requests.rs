@@ -19,7 +19,6 @@ use tracing::info;
 use crate::admission::Collisions;
 use crate::asked::Asked;
 use crate::config::Timing;
-use crate::credentials::Properties;
 use crate::naming::{DetailsDigest, RequestLabel};
 use crate::observed::Member;
 use crate::pool::{Join, Membership, Pool};
@@ -27,6 +26,7 @@ use crate::publisher::Publisher;
 use crate::request::{self, Command, Request};
 use crate::request_view::Numbers;
 use crate::rosters::{self, RosterFile};
+use crate::running::{self, Key, Running};
 use crate::state_dir::StateDir;
 use crate::streams::{Lists, OpenStream};
 use crate::view::RequestView;
@@ -42,8 +42,6 @@ const EVENTS: usize = 1_024;
 const COMMANDS: usize = 32;
 /// How long the end of a stream may take to arrive.
 const OLD_STREAM: Duration = Duration::from_millis(300);
-/// How long a request that another one has replaced is kept.
-const REPLACED: Duration = Duration::from_secs(30);
 
 /// What the requests share.
 pub struct Parts {
@@ -63,21 +61,6 @@ pub struct Parts {
     pub health: Health,
     /// Stops everything.
     pub shutdown: Shutdown,
-}
-
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    details: DetailsDigest,
-    properties: Properties,
-}
-
-struct Running {
-    label: RequestLabel,
-    commands: mpsc::Sender<Command>,
-    members: Vec<Membership>,
-    streams: watch::Sender<usize>,
-    numbers: watch::Receiver<Numbers>,
-    idle_since: Option<Instant>,
 }
 
 /// The requests; clones share them.
@@ -145,7 +128,7 @@ impl Requests {
         self.wait_for_old_stream(&key).await;
         let mut running = self.running.lock().await;
         if !running.contains_key(&key) {
-            let found = match idle_with_other_credentials(&running, &key) {
+            let found = match running::idle_with_other_credentials(&running, &key) {
                 Some(old) => self.change_credentials(&mut running, &old, &key).await?,
                 None => self.start(&running, &key, details).await?,
             };
@@ -239,25 +222,7 @@ impl Requests {
 
     async fn end_idle(&self) {
         let mut running = self.running.lock().await;
-        let now = Instant::now();
-        let mut details = BTreeMap::<DetailsDigest, usize>::new();
-        for key in running.keys() {
-            *details.entry(key.details.clone()).or_default() += 1;
-        }
-        let mut ended = Vec::new();
-        for (key, one) in running.iter_mut() {
-            if *one.streams.borrow() > 0 {
-                one.idle_since = None;
-                continue;
-            }
-            let since = *one.idle_since.get_or_insert(now);
-            let replaced = details.get(&key.details).is_some_and(|count| *count > 1);
-            let idle = self.parts.timing.idle;
-            let limit = if replaced { idle.min(REPLACED) } else { idle };
-            if now.duration_since(since) >= limit {
-                ended.push(key.clone());
-            }
-        }
+        let ended = running::expired(&mut running, Instant::now(), self.parts.timing.idle);
         for key in ended {
             if let Some(one) = running.remove(&key) {
                 info!(request = %one.label, "request ends: no stream asks for it any more");
@@ -270,8 +235,7 @@ impl Requests {
     }
 
     fn tell_serving(&self, running: &BTreeMap<Key, Running>) {
-        let open = running.iter().filter(|(_, one)| *one.streams.borrow() > 0);
-        let serving: BTreeSet<DetailsDigest> = open.map(|(key, _)| key.details.clone()).collect();
+        let serving = running::serving(running);
         self.serving.send_if_modified(|known| {
             let changed = *known != serving;
             *known = serving;
@@ -310,7 +274,7 @@ impl Requests {
         let condition = self
             .parts
             .health
-            .condition(format!("request {label}"), "not listed yet");
+            .condition(format!("request {label} {}", key.details), "not listed yet");
         let request = Request::new(request::Parts {
             publisher: Publisher::new(Arc::clone(&details), collisions, comeback),
             details,
@@ -413,23 +377,4 @@ impl Requests {
         };
         RosterFile::new(&self.parts.state, &self.parts.instance, &name)
     }
-}
-
-impl Running {
-    async fn tell_sessions(&self) {
-        let sessions = self.members.iter();
-        let sessions = sessions.map(|member| (member.server().clone(), member.info.clone()));
-        // It fails only at shutdown.
-        let _ = self
-            .commands
-            .send(Command::Sessions(sessions.collect()))
-            .await;
-    }
-}
-
-fn idle_with_other_credentials(running: &BTreeMap<Key, Running>, key: &Key) -> Option<Key> {
-    running
-        .iter()
-        .find(|(other, one)| other.details == key.details && *one.streams.borrow() == 0)
-        .map(|(other, _)| other.clone())
 }

@@ -14,7 +14,7 @@ fn first_list_after_registration(happened: &[Happened], n: usize) -> Option<Vec<
         .enumerate()
         .filter(|(_, what)| matches!(what, Happened::Registered { .. }));
     let (at, _) = registrations.into_iter().nth(n)?;
-    happened[at..].iter().find_map(|what| match what {
+    happened.iter().skip(at).find_map(|what| match what {
         Happened::List { devices, .. } => Some(devices.clone()),
         _ => None,
     })

@@ -1,0 +1,90 @@
+//! The book of running requests: which there are, who asks for them, which may end.
+//! In: requests and their streams. Out: keys. Starting and ending them is left to `requests`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+
+use crate::credentials::Properties;
+use crate::naming::{DetailsDigest, RequestLabel};
+use crate::pool::Membership;
+use crate::request::Command;
+use crate::request_view::Numbers;
+
+/// How long a request that another one has replaced is kept.
+const REPLACED: Duration = Duration::from_secs(30);
+
+/// What makes a request distinct.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// Its details.
+    pub details: DetailsDigest,
+    /// Its credentials.
+    pub properties: Properties,
+}
+
+/// A request that runs.
+pub struct Running {
+    /// Its name.
+    pub label: RequestLabel,
+    /// Its task.
+    pub commands: mpsc::Sender<Command>,
+    /// Its parts in sessions.
+    pub members: Vec<Membership>,
+    /// Its open streams.
+    pub streams: watch::Sender<usize>,
+    /// Its numbers.
+    pub numbers: watch::Receiver<Numbers>,
+    /// Since when it has no stream.
+    pub idle_since: Option<Instant>,
+}
+
+impl Running {
+    /// Tells the request which sessions it has.
+    pub async fn tell_sessions(&self) {
+        let sessions = self.members.iter();
+        let sessions = sessions.map(|member| (member.server().clone(), member.info.clone()));
+        let command = Command::Sessions(sessions.collect());
+        // It fails only at shutdown.
+        let _ = self.commands.send(command).await;
+    }
+}
+
+/// A request with the same details and other credentials that has lost its stream.
+#[must_use]
+pub fn idle_with_other_credentials(running: &BTreeMap<Key, Running>, key: &Key) -> Option<Key> {
+    running
+        .iter()
+        .find(|(other, one)| other.details == key.details && *one.streams.borrow() == 0)
+        .map(|(other, _)| other.clone())
+}
+
+/// The details for which a stream is open.
+#[must_use]
+pub fn serving(running: &BTreeMap<Key, Running>) -> BTreeSet<DetailsDigest> {
+    let open = running.iter().filter(|(_, one)| *one.streams.borrow() > 0);
+    open.map(|(key, _)| key.details.clone()).collect()
+}
+
+/// Requests that have been without a stream for `idle`, or shorter where another one has replaced them.
+pub fn expired(running: &mut BTreeMap<Key, Running>, now: Instant, idle: Duration) -> Vec<Key> {
+    let mut details = BTreeMap::<DetailsDigest, usize>::new();
+    for key in running.keys() {
+        *details.entry(key.details.clone()).or_default() += 1;
+    }
+    let mut expired = Vec::new();
+    for (key, one) in running.iter_mut() {
+        if *one.streams.borrow() > 0 {
+            one.idle_since = None;
+            continue;
+        }
+        let since = *one.idle_since.get_or_insert(now);
+        let replaced = details.get(&key.details).is_some_and(|count| *count > 1);
+        let limit = if replaced { idle.min(REPLACED) } else { idle };
+        if now.duration_since(since) >= limit {
+            expired.push(key.clone());
+        }
+    }
+    expired
+}
