@@ -1,5 +1,12 @@
 //! The session against a real Mosquitto where nothing goes wrong: versions, transports, subscriptions.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests"
+)]
+
 use std::time::Duration;
 
 use akri_mqtt_core::details::{QoS, Scheme, VersionChoice};

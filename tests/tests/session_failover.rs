@@ -1,5 +1,12 @@
 //! Failover lists: `ordered` goes back to the preferred member, `roundRobin` stays where it is.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests"
+)]
+
 use std::time::Duration;
 
 use akri_mqtt_core::details::{Failover, QoS, ServerUrl};

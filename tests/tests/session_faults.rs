@@ -1,6 +1,13 @@
 //! The session through a proxy and a server that fail: nothing of QoS 1 is lost, nothing of QoS 2 is lost or
 //! doubled, and every failure has its name.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests"
+)]
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},

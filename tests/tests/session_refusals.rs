@@ -1,5 +1,12 @@
 //! What a server or a certificate can refuse: each a clear error without a secret, tried again with back-off.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests"
+)]
+
 use std::{sync::Arc, time::Duration};
 
 use akri_mqtt_core::{

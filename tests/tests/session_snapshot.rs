@@ -1,5 +1,12 @@
 //! Retained snapshots and intersecting filters, with Mosquitto's stock limits.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests"
+)]
+
 use akri_mqtt_core::details::{QoS, Scheme, VersionChoice};
 use akri_mqtt_session::{Publish, Subscription};
 use akri_mqtt_tests::{

@@ -33,6 +33,10 @@ pub(crate) struct SubscribeFilter {
 
 /// Acknowledgements, by packet type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(
+    clippy::enum_variant_names,
+    reason = "the names are those of the specification"
+)]
 pub(crate) enum AckKind {
     PubAck,
     PubRec,

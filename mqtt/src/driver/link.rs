@@ -1,15 +1,15 @@
 //! One connection: a `select!` over socket, requests, commits and time. Decides nothing that the machine can.
 
-use std::{
-    io,
-    time::{Duration, Instant},
-};
+use std::{io, time::Instant};
 
 use bytes::BytesMut;
 use futures_util::{FutureExt, StreamExt};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncReadExt, ReadHalf, WriteHalf};
 
-use super::{PublishRequest, Session};
+use super::{
+    PublishRequest, Session,
+    wire::{LastWords, maybe, write_some},
+};
 use crate::{
     BoxFuture, ErrorKind, Event, Failover, ServerUrl, SessionError, StateError, Version,
     codec::{FrameReader, encode_disconnect},
@@ -20,16 +20,13 @@ use crate::{
 /// The socket is read in pieces of this size.
 const READ_CHUNK: usize = 64 * 1024;
 /// A new piece is allocated when less than this is free.
-const READ_MIN: usize = 8 * 1024;
+pub(super) const READ_MIN: usize = 8 * 1024;
 /// Events handed over at once.
 const BATCH: usize = 512;
 /// Nothing is read and published while this many bytes wait to be written.
 const WRITE_LIMIT: usize = 1024 * 1024;
 /// Nothing is read while this many QoS 2 releases are being committed.
 const RELEASES: usize = 1024;
-/// Time for the last bytes and the server's answer to DISCONNECT.
-const GOODBYE: Duration = Duration::from_millis(1500);
-
 /// Why a connection ended.
 pub(super) enum End {
     /// The session is to end.
@@ -42,42 +39,22 @@ pub(super) enum End {
     Switch(Box<Established>),
 }
 
-/// What the server hears at the end of a connection.
-#[derive(Clone, Copy)]
-enum LastWords {
-    /// DISCONNECT, which keeps the session.
-    Disconnect,
-    /// What the machine wrote already: which rule the server broke.
-    Written,
-    None,
-}
-
-impl LastWords {
-    fn of(end: &End) -> Self {
-        match end {
-            End::Stop | End::Credentials | End::Switch(_) => Self::Disconnect,
-            End::Lost(error) if error.kind == ErrorKind::Protocol => Self::Written,
-            End::Lost(_) => Self::None,
-        }
-    }
-}
-
-struct Link {
-    read: ReadHalf<Box<dyn ByteStream>>,
-    write: WriteHalf<Box<dyn ByteStream>>,
-    frames: FrameReader,
-    buffer: BytesMut,
-    url: ServerUrl,
-    version: Version,
+pub(super) struct Link {
+    pub(super) read: ReadHalf<Box<dyn ByteStream>>,
+    pub(super) write: WriteHalf<Box<dyn ByteStream>>,
+    pub(super) frames: FrameReader,
+    pub(super) buffer: BytesMut,
+    pub(super) url: ServerUrl,
+    pub(super) version: Version,
     /// The buffer may hold further packets.
-    more: bool,
-    room: bool,
-    was_reading: bool,
-    pending_since: Option<Instant>,
-    unflushed: bool,
-    clearing: Option<BoxFuture<'static, Result<(), StateError>>>,
-    probing: Option<BoxFuture<'static, Option<Established>>>,
-    probe_at: Option<Instant>,
+    pub(super) more: bool,
+    pub(super) room: bool,
+    pub(super) was_reading: bool,
+    pub(super) pending_since: Option<Instant>,
+    pub(super) unflushed: bool,
+    pub(super) clearing: Option<BoxFuture<'static, Result<(), StateError>>>,
+    pub(super) probing: Option<BoxFuture<'static, Option<Box<Established>>>>,
+    pub(super) probe_at: Option<Instant>,
 }
 
 enum Wake {
@@ -86,7 +63,7 @@ enum Wake {
     Publish(Option<PublishRequest>),
     Released(u16, Result<(), StateError>),
     Cleared(Result<(), StateError>),
-    Probed(Option<Established>),
+    Probed(Option<Box<Established>>),
     Credentials(bool),
     ConsumerLeft,
     /// Requests, room in the queue, time: looked at after every wake.
@@ -327,7 +304,7 @@ impl Session {
             Wake::Probed(found) => {
                 link.probing = None;
                 if let Some(established) = found {
-                    return Err(End::Switch(Box::new(established)));
+                    return Err(End::Switch(established));
                 }
                 link.probe_at = Some(now + self.options.probe_interval);
             }
@@ -349,7 +326,7 @@ impl Session {
     }
 
     /// Looks for a member before `current`; a member counts as back when it accepts us.
-    fn probe(&mut self, current: &ServerUrl) -> BoxFuture<'static, Option<Established>> {
+    fn probe(&mut self, current: &ServerUrl) -> BoxFuture<'static, Option<Box<Established>>> {
         let urls = self.options.server.urls.iter();
         let preferred: Vec<_> = urls
             .take_while(|url| *url != current)
@@ -361,67 +338,15 @@ impl Session {
                 if probe(&reach.url, limit).await
                     && let (_, _, Ok(established)) = reach.run().await
                 {
-                    return Some(established);
+                    return Some(Box::new(established));
                 }
             }
             None
         }
         .boxed()
     }
-
-    /// Sends what waits and DISCONNECT, where the connection is still good for it.
-    async fn goodbye(&mut self, mut link: Link, last_words: LastWords) {
-        match last_words {
-            LastWords::Disconnect => encode_disconnect(&mut self.machine.out, 0, link.version),
-            LastWords::Written => {}
-            LastWords::None => return,
-        }
-        let out = &mut self.machine.out;
-        let last = async {
-            link.write.write_all_buf(out).await?;
-            link.write.flush().await?;
-            link.write.shutdown().await?;
-            // Closing with unread bytes would reset the connection and could outrun the DISCONNECT.
-            loop {
-                link.buffer.clear();
-                link.buffer.reserve(READ_MIN);
-                if link.read.read_buf(&mut link.buffer).await? == 0 {
-                    return io::Result::Ok(());
-                }
-            }
-        };
-        // Whatever goes wrong here, the connection is over.
-        let _ = tokio::time::timeout(GOODBYE, last).await;
-    }
 }
 
 fn state_error(error: &StateError) -> SessionError {
     SessionError::new(ErrorKind::State, error.to_string())
-}
-
-/// Writes some bytes and flushes when there are no more. Cancel safe.
-async fn write_some<W>(write: &mut W, out: &mut BytesMut, unflushed: &mut bool) -> io::Result<()>
-where
-    W: tokio::io::AsyncWrite + Unpin,
-{
-    if !out.is_empty() {
-        *unflushed = true;
-        if write.write_buf(out).await? == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        if !out.is_empty() {
-            return Ok(());
-        }
-    }
-    write.flush().await?;
-    *unflushed = false;
-    Ok(())
-}
-
-/// Waits for a future that may not be there.
-async fn maybe<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
-    match future {
-        Some(future) => future.await,
-        None => std::future::pending().await,
-    }
 }

@@ -5,6 +5,7 @@ mod backoff;
 mod control;
 mod link;
 mod reach;
+mod wire;
 
 use std::{
     collections::VecDeque,

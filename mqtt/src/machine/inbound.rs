@@ -13,6 +13,18 @@ use crate::{
     codec::{AckKind, encode_ack},
 };
 
+/// A PUBLISH as far as its acknowledgement is concerned.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Came {
+    pub(super) qos: QoS,
+    /// Packet id; means nothing for QoS 0.
+    pub(super) id: u16,
+    /// Its QoS 2 id is in the set.
+    pub(super) stored: bool,
+    /// It is for the consumer.
+    pub(super) keep: bool,
+}
+
 /// What to do with a PUBLISH.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Arrival {
@@ -107,19 +119,12 @@ impl Inbound {
         self.releasing.len()
     }
 
-    /// A message of QoS 1 or 2 came. `stored`: its QoS 2 id is in the set. `keep`: it is for the consumer.
-    pub(super) fn publish(
-        &mut self,
-        qos: QoS,
-        id: u16,
-        stored: bool,
-        keep: bool,
-        out: &mut BytesMut,
-    ) -> Arrival {
-        let arrival = match qos {
+    /// A message came.
+    pub(super) fn publish(&mut self, came: Came, out: &mut BytesMut) -> Arrival {
+        let arrival = match came.qos {
             QoS::AtMostOnce => return Arrival::Deliver(None),
-            QoS::AtLeastOnce => self.publish1(id, keep),
-            QoS::ExactlyOnce => self.publish2(id, stored, keep, out),
+            QoS::AtLeastOnce => self.publish1(came.id, came.keep),
+            QoS::ExactlyOnce => self.publish2(came, out),
         };
         self.flush(out);
         arrival
@@ -144,7 +149,10 @@ impl Inbound {
         Arrival::Deliver(keep.then_some(ack))
     }
 
-    fn publish2(&mut self, id: u16, stored: bool, keep: bool, out: &mut BytesMut) -> Arrival {
+    fn publish2(&mut self, came: Came, out: &mut BytesMut) -> Arrival {
+        let Came {
+            id, stored, keep, ..
+        } = came;
         if !self.qos2_open.insert(id) {
             if !self.qos2.iter().any(|pending| pending.id == id) {
                 encode_ack(out, AckKind::PubRec, id);

@@ -19,7 +19,15 @@ impl Rig {
     }
 
     fn publish(&mut self, qos: QoS, id: u16, stored: bool) -> Arrival {
-        self.inbound.publish(qos, id, stored, true, &mut self.out)
+        self.inbound.publish(
+            Came {
+                qos,
+                id,
+                stored,
+                keep: true,
+            },
+            &mut self.out,
+        )
     }
 
     fn deliver(&mut self, qos: QoS, id: u16) -> Ack {

@@ -1,12 +1,15 @@
 //! The decisions of a session, without I/O: packets, acknowledgements, requests and time go in; bytes, events
 //! and releases to commit come out. Lives as long as the session; each connection begins with `connected`.
 
+mod fatal;
 mod ids;
 mod inbound;
 mod liveness;
+mod messages;
 mod outbound;
 mod overlap;
 pub(crate) mod reason;
+mod slot;
 mod subscriptions;
 
 use std::{
@@ -17,47 +20,25 @@ use std::{
 use bytes::BytesMut;
 
 use self::{
+    fatal::{Violation, told_to_go},
     ids::PacketIds,
-    inbound::{Arrival, Inbound},
+    inbound::Inbound,
     liveness::{Due, Liveness},
     outbound::{Outbound, ServerLimits},
     overlap::Recent,
     subscriptions::{Step, Subscriptions},
 };
 use crate::{
-    Ack, Counters, ErrorKind, Event, Message, Options, Properties, Publish, QoS, SessionError,
-    SessionState, Subscription, Topic, Version,
-    codec::{
-        ConnAck, Frame, Packet, Props, PublishIn, decode, encode_ping, encode_subscribe,
-        encode_unsubscribe,
-    },
+    Ack, Counters, ErrorKind, Event, Options, Publish, QoS, SessionError, SessionState,
+    Subscription, Version,
+    codec::{ConnAck, Frame, Packet, decode, encode_ping, encode_subscribe, encode_unsubscribe},
 };
 
+pub(crate) use fatal::Fatal;
 pub(crate) use outbound::Reply;
 
 /// A SUBSCRIBE without answer for this long, while other packets come, breaks the connection.
 const ANSWER_LIMIT: Duration = Duration::from_secs(120);
-
-/// Why a connection must end, and the reason code for DISCONNECT.
-#[derive(Debug)]
-pub(crate) struct Fatal {
-    pub(crate) error: SessionError,
-    pub(crate) code: u8,
-}
-
-/// The server broke the rules; the reason code for DISCONNECT and a sentence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Violation(u8, &'static str);
-
-impl From<Violation> for Fatal {
-    fn from(Violation(code, text): Violation) -> Self {
-        let error = SessionError::new(
-            ErrorKind::Protocol,
-            format!("the server broke the protocol: {text}"),
-        );
-        Self { error, code }
-    }
-}
 
 /// Waits for the queued messages of a resumed session before a snapshot.
 #[derive(Debug)]
@@ -140,7 +121,7 @@ impl Machine {
         self.last_packet = Some(now);
         self.ids.reset(self.outbound.unfinished());
         self.inbound.connected();
-        let limits = server_limits(props);
+        let limits = ServerLimits::of(props, version);
         self.outbound
             .connected(limits, connack.session_present, &mut self.out);
         let with_identifiers = version == Version::V5 && props.identifiers_available != Some(false);
@@ -215,7 +196,7 @@ impl Machine {
     pub(crate) fn publish(&mut self, publish: &Publish, reply: Reply) {
         if self
             .outbound
-            .publish(publish, reply, &mut self.ids, self.version, &mut self.out)
+            .publish(publish, reply, &mut self.ids, &mut self.out)
         {
             Counters::add(&self.counters.published, 1);
         }
@@ -251,7 +232,10 @@ impl Machine {
                 qos,
                 packet_id,
                 size,
-            } => self.oversized(qos, packet_id, size, now),
+            } => {
+                self.oversized(qos, packet_id, size, now);
+                Ok(())
+            }
             Frame::Packet { first, body } => {
                 let packet =
                     decode(first, body, self.version).map_err(|error| Violation(0x81, error.0))?;
@@ -310,88 +294,6 @@ impl Machine {
         self.recent.clear();
         self.asked_at = None;
         self.advance(now);
-        Ok(())
-    }
-
-    fn message(&mut self, publish: PublishIn, now: Instant) -> Result<(), Fatal> {
-        let PublishIn {
-            duplicate,
-            qos,
-            retain,
-            topic,
-            id,
-            props,
-            payload,
-        } = publish;
-        if props
-            .as_ref()
-            .is_some_and(|props| props.topic_alias.is_some())
-        {
-            return Err(Violation(0x94, "a topic alias, although none was allowed").into());
-        }
-        if let (Some(drain), true) = (&mut self.drain, qos != QoS::AtMostOnce) {
-            drain.last = now;
-        }
-        let topic = Topic::parse(topic);
-        let valid = topic.as_ref().is_some_and(|topic| {
-            let text = topic.as_str();
-            !text.is_empty() && !text.contains(['+', '#'])
-        });
-        let (subscription_ids, properties) = props.map(|props| split(*props)).unwrap_or_default();
-        let copy = topic.as_ref().is_some_and(|topic| {
-            !duplicate
-                && !retain
-                && self
-                    .recent
-                    .is_copy(topic.as_str(), &payload, qos, &subscription_ids)
-        });
-        let stored = qos == QoS::ExactlyOnce && self.state.contains(id);
-        let keep = valid && !copy;
-        let arrival = self.inbound.publish(qos, id, stored, keep, &mut self.out);
-        let (Arrival::Deliver(ack), Some(topic), true) = (&arrival, topic, keep) else {
-            let counters = &self.counters;
-            let counter = match (&arrival, copy) {
-                (Arrival::Duplicate, _) => &counters.skipped_duplicate,
-                (_, true) => &counters.skipped_overlap,
-                _ => &counters.skipped_invalid_topic,
-            };
-            Counters::add(counter, 1);
-            return Ok(());
-        };
-        let _ = ack;
-        let Arrival::Deliver(ack) = arrival else {
-            return Ok(());
-        };
-        self.counters.received(qos);
-        self.events.push(Event::Message(Message {
-            topic,
-            payload,
-            qos,
-            retained: retain,
-            duplicate,
-            subscription_ids,
-            properties,
-            ack,
-            received: now,
-        }));
-        Ok(())
-    }
-
-    /// A message above the limit: counted, acknowledged in its turn, not delivered.
-    fn oversized(
-        &mut self,
-        qos: QoS,
-        id: Option<u16>,
-        size: usize,
-        now: Instant,
-    ) -> Result<(), Fatal> {
-        tracing::warn!(size, "message above the maximum packet size skipped");
-        Counters::add(&self.counters.skipped_too_large, 1);
-        if let (Some(drain), true) = (&mut self.drain, qos != QoS::AtMostOnce) {
-            drain.last = now;
-        }
-        let id = id.unwrap_or_default();
-        self.inbound.publish(qos, id, false, false, &mut self.out);
         Ok(())
     }
 
@@ -482,57 +384,4 @@ impl Machine {
             Err(error) => tracing::warn!(%error, "the list of subscriptions could not be stored"),
         }
     }
-}
-
-fn server_limits(props: &Props) -> ServerLimits {
-    let default = ServerLimits::default();
-    let size = props
-        .maximum_packet_size
-        .and_then(|size| usize::try_from(size).ok());
-    ServerLimits {
-        receive_maximum: props.receive_maximum.unwrap_or(default.receive_maximum),
-        maximum_qos: match props.maximum_qos {
-            Some(0) => QoS::AtMostOnce,
-            Some(1) => QoS::AtLeastOnce,
-            _ => default.maximum_qos,
-        },
-        retain_available: props.retain_available.unwrap_or(true),
-        maximum_packet_size: size
-            .unwrap_or(default.maximum_packet_size)
-            .min(default.maximum_packet_size),
-    }
-}
-
-fn told_to_go(code: u8, text: Option<String>) -> Fatal {
-    let mut sentence = format!(
-        "the server ended the connection: {}",
-        reason::reason_text(code)
-    );
-    if let Some(text) = text {
-        sentence.push_str(": ");
-        sentence.push_str(&text);
-    }
-    let kind = if code < 0x80 {
-        ErrorKind::Closed
-    } else {
-        reason::kind_of(code)
-    };
-    Fatal {
-        error: SessionError::new(kind, sentence),
-        code: 0,
-    }
-}
-
-/// What the session needs and what the application may want.
-fn split(props: Props) -> (Vec<u32>, Option<Box<Properties>>) {
-    let properties = Properties {
-        payload_is_utf8: props.payload_is_utf8,
-        message_expiry: props.message_expiry,
-        content_type: props.content_type,
-        response_topic: props.response_topic,
-        correlation_data: props.correlation_data,
-        user: props.user,
-    };
-    let some = properties != Properties::default();
-    (props.subscription_ids, some.then(|| Box::new(properties)))
 }

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::ids::PacketIds;
 use crate::{
     ErrorKind, Publish, QoS, SessionError, Version,
-    codec::{AckKind, encode_ack, encode_publish},
+    codec::{AckKind, Props, encode_ack, encode_publish},
 };
 
 /// Where the result of a publish goes.
@@ -17,9 +17,10 @@ pub(crate) type Reply = oneshot::Sender<Result<(), SessionError>>;
 /// Messages in flight at most, whatever more the server would take; further ones wait with their callers.
 const IN_FLIGHT: usize = 256;
 
-/// What the server can do, from its CONNACK.
+/// What the server speaks and can do, from its CONNACK.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ServerLimits {
+    pub(super) version: Version,
     pub(super) receive_maximum: u16,
     pub(super) maximum_qos: QoS,
     pub(super) retain_available: bool,
@@ -29,6 +30,7 @@ pub(super) struct ServerLimits {
 impl Default for ServerLimits {
     fn default() -> Self {
         Self {
+            version: Version::V5,
             receive_maximum: u16::MAX,
             maximum_qos: QoS::ExactlyOnce,
             retain_available: true,
@@ -38,7 +40,34 @@ impl Default for ServerLimits {
     }
 }
 
+impl ServerLimits {
+    /// The limits in a CONNACK.
+    pub(super) fn of(props: &Props, version: Version) -> Self {
+        let default = Self::default();
+        let size = props
+            .maximum_packet_size
+            .and_then(|size| usize::try_from(size).ok());
+        Self {
+            version,
+            receive_maximum: props.receive_maximum.unwrap_or(default.receive_maximum),
+            maximum_qos: match props.maximum_qos {
+                Some(0) => QoS::AtMostOnce,
+                Some(1) => QoS::AtLeastOnce,
+                _ => default.maximum_qos,
+            },
+            retain_available: props.retain_available.unwrap_or(true),
+            maximum_packet_size: size.map_or(default.maximum_packet_size, |size| {
+                size.min(default.maximum_packet_size)
+            }),
+        }
+    }
+}
+
 #[derive(Debug)]
+#[allow(
+    clippy::enum_variant_names,
+    reason = "the names are those of the specification"
+)]
 enum Stage {
     /// QoS 1: waits for PUBACK.
     PubAck(Reply),
@@ -112,7 +141,6 @@ impl Outbound {
         publish: &Publish,
         reply: Reply,
         ids: &mut PacketIds,
-        version: Version,
         out: &mut BytesMut,
     ) -> bool {
         let checked = self.check(publish).and_then(|()| match publish.qos {
@@ -128,7 +156,7 @@ impl Outbound {
                 return false;
             }
         };
-        encode_publish(out, publish, id, version);
+        encode_publish(out, publish, id, self.limits.version);
         match publish.qos {
             QoS::AtMostOnce => {
                 let _ = reply.send(Ok(()));

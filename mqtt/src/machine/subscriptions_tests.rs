@@ -1,4 +1,4 @@
-use super::*;
+use super::{super::slot::RETRY_MIN, *};
 
 fn wanted(filters: &[&str]) -> Vec<Subscription> {
     filters
