@@ -121,7 +121,7 @@ impl Publisher {
 
     /// Present devices that the strictest list leaves out, with the reason.
     pub fn left_out(&self) -> BTreeMap<DeviceId, String> {
-        let Some(view) = self.views.values().next() else {
+        let Some(view) = self.strictest() else {
             return BTreeMap::new();
         };
         let limit = view.admission.limit();
@@ -133,11 +133,18 @@ impl Publisher {
 
     /// Devices that wait for room, for the roster.
     pub fn waiting(&self) -> impl Iterator<Item = DeviceId> {
-        let view = self.views.values().next();
+        let view = self.strictest();
         let left_out = view.into_iter().flat_map(|view| view.admission.left_out());
         left_out
             .filter(|(_, why)| *why == LeftOut::NoRoom)
             .map(|(id, _)| id.clone())
+    }
+
+    /// The view with the least room that a caller has, or had last.
+    fn strictest(&self) -> Option<&View> {
+        let mut views = self.views.values();
+        let open = views.find(|view| view.lists.receiver_count() > 0);
+        open.or_else(|| self.views.values().next())
     }
 
     fn send(&mut self) {

@@ -148,3 +148,74 @@ pub fn prune(state: &StateDir, now: SystemTime) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use akri_mqtt_core::presence::{RosterEntry, State};
+
+    use super::*;
+
+    fn details(topic: &str, delay: &str) -> Details {
+        let yaml = format!(
+            "servers: [{{name: s, urls: [tcp://h:1883]}}]\ntopics: ['{topic}']\npresence: {{offlineDelay: {delay}}}\n"
+        );
+        Details::parse(&yaml).unwrap()
+    }
+
+    fn saved(details: &Details, name: &str) -> Saved {
+        let id = DeviceId::parse(&format!("s/{name}")).unwrap();
+        let entry = RosterEntry {
+            id,
+            order: 1,
+            state: State::Online,
+        };
+        let roster = Roster {
+            devices: vec![entry],
+            ..Roster::default()
+        };
+        Saved::of(details, roster, std::iter::empty())
+    }
+
+    fn names(saved: Option<Saved>) -> Vec<String> {
+        let devices = saved.map(|saved| saved.roster.devices).unwrap_or_default();
+        devices
+            .into_iter()
+            .map(|entry| entry.id.name().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn our_own_roster_comes_before_a_newer_one_of_a_sibling() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDir::open(directory.path());
+        let details = details("r/{device}/x", "1s");
+        let own = RosterFile::new(&state, "n-0", "d1");
+        own.save(&saved(&details, "own"));
+        RosterFile::new(&state, "n-1", "d1").save(&saved(&details, "sibling"));
+        assert_eq!(names(own.load(&details)), ["own"]);
+        let third = RosterFile::new(&state, "n-2", "d1");
+        assert_eq!(names(third.load(&details)).len(), 1);
+    }
+
+    #[test]
+    fn a_roster_is_taken_over_when_only_times_differ_and_never_from_other_topics() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDir::open(directory.path());
+        RosterFile::new(&state, "n-0", "d1").save(&saved(&details("r/{device}/x", "1s"), "a"));
+        let other = RosterFile::new(&state, "n-1", "d2");
+        assert_eq!(names(other.load(&details("r/{device}/x", "2s"))), ["a"]);
+        assert!(other.load(&details("q/{device}/x", "1s")).is_none());
+    }
+
+    #[test]
+    fn an_old_roster_is_removed_and_a_fresh_one_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDir::open(directory.path());
+        let details = details("r/{device}/x", "1s");
+        RosterFile::new(&state, "n-0", "d1").save(&saved(&details, "a"));
+        prune(&state, SystemTime::now());
+        assert_eq!(state.list(SUFFIX).len(), 1);
+        prune(&state, SystemTime::now() + 2 * KEEP);
+        assert!(state.list(SUFFIX).is_empty());
+    }
+}

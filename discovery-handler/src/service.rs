@@ -9,8 +9,9 @@ use akri_mqtt_proto::akri::discovery_handler_server::{DiscoveryHandler, Discover
 use akri_mqtt_proto::akri::{DiscoverRequest, DiscoverResponse};
 use akri_mqtt_runtime::Shutdown;
 use futures_util::Stream;
-use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
 use crate::endpoint::Bound;
@@ -57,9 +58,7 @@ impl DiscoveryHandler for Service {
 /// When the listener fails.
 pub async fn serve(bound: Bound, service: Service) -> anyhow::Result<()> {
     let shutdown = service.shutdown.clone();
-    let router = Server::builder()
-        .tcp_keepalive(Some(TCP_KEEPALIVE))
-        .add_service(DiscoveryHandlerServer::new(service));
+    let router = Server::builder().add_service(DiscoveryHandlerServer::new(service));
     let over = shutdown.clone();
     let signal = async move { over.triggered().await };
     let served = async move {
@@ -69,7 +68,9 @@ pub async fn serve(bound: Bound, service: Service) -> anyhow::Result<()> {
                 router.serve_with_incoming_shutdown(incoming, signal).await
             }
             Bound::Network(listener, _) => {
-                let incoming = TcpListenerStream::new(listener);
+                let incoming = TcpIncoming::from(listener)
+                    .with_keepalive(Some(TCP_KEEPALIVE))
+                    .with_nodelay(Some(true));
                 router.serve_with_incoming_shutdown(incoming, signal).await
             }
         }

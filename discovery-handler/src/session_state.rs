@@ -94,3 +94,27 @@ impl SessionState for FileState {
         self.memory.clear()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_filters_that_a_server_may_hold_are_known_to_the_next_process() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDir::open(directory.path());
+        let held = [
+            ("a/#".to_owned(), QoS::AtMostOnce),
+            ("b/+".to_owned(), QoS::AtLeastOnce),
+        ];
+        FileState::load("akri-mqtt-x", &state)
+            .set_subscriptions(&held)
+            .unwrap();
+        assert_eq!(FileState::load("akri-mqtt-x", &state).subscriptions(), held);
+        assert!(
+            FileState::load("akri-mqtt-y", &state)
+                .subscriptions()
+                .is_empty()
+        );
+    }
+}
