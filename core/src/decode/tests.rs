@@ -192,7 +192,22 @@ fn decoders_have_names() {
     );
 }
 
-/// Texts that are JSON, nearly JSON, or nothing like it.
+/// RFC 8259, section 8.2: half a surrogate pair fits the grammar, but is no text that could be kept.
+#[test]
+fn half_a_surrogate_pair_is_not_decoded() {
+    let payload = br#"{"a":"\ud800"}"#;
+    let decoded = decode(Decoder::Json, payload);
+    assert_eq!(decoded.error, Some(DecodeError::NotJson(5)));
+    assert_eq!(decode(Decoder::Auto, payload).kind, PayloadKind::Text);
+    assert_eq!(
+        plain(r#""\ud83d\ude00""#),
+        text("\u{1f600}"),
+        "a whole pair is"
+    );
+}
+
+/// Texts that are JSON, nearly JSON, or nothing like it. Half surrogate pairs are left out: a
+/// parser that ignores strings takes them, and we cannot.
 fn json_like() -> impl Strategy<Value = String> {
     let token = prop_oneof![
         Just("{"),
@@ -203,7 +218,6 @@ fn json_like() -> impl Strategy<Value = String> {
         Just(":"),
         Just("\"a\""),
         Just("\"\\u00e9\""),
-        Just("\"\\ud800\""),
         Just("\"\\x\""),
         Just("1"),
         Just("-"),
