@@ -5,6 +5,8 @@ use super::Value;
 
 /// The longest exponent that is looked at, in digits; a longer one is out of range anyway.
 const MAX_EXPONENT_DIGITS: usize = 6;
+/// The most significant digits that tell one double from all others (IEEE 754, binary64).
+const MAX_DIGITS: usize = 17;
 
 /// The value of a number in the grammar of JSON.
 pub(super) fn json(digits: &str) -> Value {
@@ -63,15 +65,17 @@ fn double(digits: &str) -> Value {
     kept.map_or_else(|| Value::Text(digits.into()), Value::Double)
 }
 
-/// Whether the shortest way to write the number says the same as `digits`.
+/// Whether the number gives back the digits that were sent: rounded to as many of them, if a
+/// double can hold so many, or written as shortly as possible. Where two short texts are equally
+/// near to one double, as 983823078922126.2 and .3 are, each of the two rules finds one.
 fn survives(digits: &str, value: f64) -> bool {
-    match (
-        Scientific::of(digits),
-        Scientific::of(&format!("{value:e}")),
-    ) {
-        (Some(sent), Some(kept)) => sent == kept,
-        _ => false,
-    }
+    let Some(sent) = Scientific::of(digits) else {
+        return false;
+    };
+    let says_the_same = |text: &str| Scientific::of(text).as_ref() == Some(&sent);
+    let count = sent.digits.len();
+    says_the_same(&format!("{value:e}"))
+        || (count <= MAX_DIGITS && says_the_same(&format!("{value:.*e}", count.saturating_sub(1))))
 }
 
 /// A decimal number in a form that only equal ones share: digits without zeros at either end, and

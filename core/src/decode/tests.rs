@@ -88,6 +88,16 @@ fn numbers_that_would_not_survive_stay_as_they_were_sent() {
     ] {
         assert_eq!(plain(lost), text(lost));
     }
+    // What `%.17g` prints, and both texts that are equally near to one double.
+    for kept in [
+        "0.10000000000000001",
+        "983823078922126.2",
+        "983823078922126.3",
+    ] {
+        assert_eq!(plain(kept), Value::Double(kept.parse().unwrap()), "{kept}");
+    }
+    // 2^53 + 1: the nearest double is another whole number.
+    assert_eq!(plain("9007199254740993.0"), text("9007199254740993.0"));
     let Value::Double(zero) = plain("-0") else {
         panic!("-0 is no double");
     };
@@ -282,6 +292,21 @@ proptest! {
     fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         for decoder in Decoder::ALL {
             let _ = decode(decoder, &bytes);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn every_finite_double_is_read_back_however_it_was_printed(bits in any::<u64>(), digits in 16..17_usize) {
+        let value = f64::from_bits(bits);
+        prop_assume!(value.is_finite());
+        for sent in [format!("{value:e}"), format!("{value:.digits$e}"), serde_json::json!(value).to_string()] {
+            let read = number::json(&sent);
+            let same = matches!(&read, Value::Double(read) if read.to_bits() == bits);
+            prop_assert!(same, "{sent} became {read:?}");
         }
     }
 }
