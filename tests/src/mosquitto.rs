@@ -54,7 +54,7 @@ impl Config {
         self
     }
 
-    /// A further listener for WebSocket.
+    /// A further listener for WebSocket; with [`Config::tls`] it speaks TLS with the same certificate.
     #[must_use]
     pub fn websockets(mut self) -> Self {
         self.websockets = true;
@@ -224,6 +224,14 @@ impl Mosquitto {
         kill_process(pid, signal).expect("mosquitto can be signalled");
     }
 
+    /// Mosquitto opens its listeners one after the other.
+    fn listens(&self) -> bool {
+        let tls = self.config.tls.is_some().then(|| self.tls_address());
+        let ws = self.config.websockets.then(|| self.ws_address());
+        let mut all = [Some(self.address()), tls, ws].into_iter().flatten();
+        all.all(|address| std::net::TcpStream::connect(address).is_ok())
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -254,30 +262,38 @@ impl Mosquitto {
         for line in &config.lines {
             let _ = writeln!(text, "{line}");
         }
-        let _ = writeln!(text, "listener {} 127.0.0.1", self.ports.tcp);
-        if config.websockets {
-            let _ = writeln!(
-                text,
-                "listener {} 127.0.0.1\nprotocol websockets",
-                self.ports.ws
-            );
-        }
-        if let Some((certificate, client_ca)) = &config.tls {
+        text.push_str(&self.listeners()?);
+        std::fs::write(self.path("mosquitto.conf"), text)
+    }
+
+    fn listeners(&self) -> io::Result<String> {
+        let mut text = format!("listener {} 127.0.0.1\n", self.ports.tcp);
+        let mut secure = String::new();
+        if let Some((certificate, client_ca)) = &self.config.tls {
             std::fs::write(self.path("server.crt"), &certificate.certificate)?;
             std::fs::write(self.path("server.key"), &certificate.key)?;
-            let _ = writeln!(text, "listener {} 127.0.0.1", self.ports.tls);
+            let dir = self.dir.path().display();
             let _ = writeln!(
-                text,
-                "certfile {0}/server.crt\nkeyfile {0}/server.key",
-                self.dir.path().display()
+                secure,
+                "certfile {dir}/server.crt\nkeyfile {dir}/server.key"
             );
             if let Some(ca) = client_ca {
                 std::fs::write(self.path("client-ca.crt"), ca)?;
-                let _ = writeln!(text, "cafile {}", self.path("client-ca.crt").display());
-                text.push_str("require_certificate true\n");
+                let _ = writeln!(
+                    secure,
+                    "cafile {dir}/client-ca.crt\nrequire_certificate true"
+                );
             }
+            let _ = write!(text, "listener {} 127.0.0.1\n{secure}", self.ports.tls);
         }
-        std::fs::write(self.path("mosquitto.conf"), text)
+        if self.config.websockets {
+            let _ = write!(
+                text,
+                "listener {} 127.0.0.1\nprotocol websockets\n{secure}",
+                self.ports.ws
+            );
+        }
+        Ok(text)
     }
 
     fn write_passwords(&self, path: &Path) -> io::Result<()> {
@@ -309,7 +325,7 @@ impl Mosquitto {
             if let Some(status) = child.try_wait()? {
                 return Err(io::Error::other(format!("mosquitto ended: {status}")));
             }
-            if std::net::TcpStream::connect(self.address()).is_ok() {
+            if self.listens() {
                 self.child = Some(child);
                 return Ok(());
             }

@@ -344,12 +344,22 @@ async fn connection(
     let (server_read, server_write) = server.into_split();
     let mut lanes = shared.lanes.subscribe();
     let cut = async { drop(lanes.wait_for(|lanes| lanes.generation != generation).await) };
+    // The end of one direction is passed on and the other goes on, as TCP has it: closing both at once would
+    // reset a connection whose last bytes nobody has read.
+    let both = async {
+        tokio::try_join!(
+            pump(client_read, server_write, Direction::ToServer, &shared),
+            pump(server_read, client_write, Direction::ToClient, &shared),
+        )
+    };
     tokio::select! {
-        () = pump(client_read, server_write, Direction::ToServer, &shared) => {}
-        () = pump(server_read, client_write, Direction::ToClient, &shared) => {}
+        _ = both => {}
         () = cut => {}
     }
 }
+
+/// The connection is to be cut.
+struct Broken;
 
 /// Moves bytes until the source ends or a cut is due.
 async fn pump(
@@ -357,7 +367,7 @@ async fn pump(
     mut to: OwnedWriteHalf,
     direction: Direction,
     shared: &Shared,
-) {
+) -> Result<(), Broken> {
     let mut lanes = shared.lanes.subscribe();
     let mut scanner = Scanner::default();
     let mut buffer = vec![0u8; 64 * 1024];
@@ -367,7 +377,7 @@ async fn pump(
             .await
             .is_err()
         {
-            return;
+            return Err(Broken);
         }
         let held = async {
             drop(
@@ -387,8 +397,9 @@ async fn pump(
             biased;
             () = held => continue,
             result = from.read(&mut buffer[..window]) => match result {
-                Ok(count) if count > 0 => count,
-                _ => return,
+                Ok(0) => return to.shutdown().await.map_err(|_| Broken),
+                Ok(count) => count,
+                Err(_) => return Err(Broken),
             },
         };
         let lane = shared.lanes.borrow().of(direction).clone();
@@ -400,7 +411,7 @@ async fn pump(
         }
         let (pass, cut) = scanner.scan(&buffer[..count], direction, shared);
         if to.write_all(&buffer[..pass]).await.is_err() || cut {
-            return;
+            return Err(Broken);
         }
         if lane.bytes_per_second.is_some() {
             tokio::time::sleep(Duration::from_millis(50)).await;

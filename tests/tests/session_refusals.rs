@@ -204,6 +204,29 @@ async fn tls_with_own_authority_and_client_certificate_connects() {
 }
 
 #[tokio::test]
+async fn websocket_over_tls_connects_and_carries_messages() {
+    let authority = Authority::new("test authority");
+    let config = Config::new()
+        .tls(authority.server(&["localhost"]), None)
+        .websockets();
+    let server = Mosquitto::start(config);
+    let mut address = url(Scheme::Wss, server.ws_address());
+    address.host = "localhost".to_owned();
+    let mut watched = with(options(vec![address], "wss"), trusting(&authority));
+    watched.until_subscribed().await;
+    let payload = "x".repeat(300_000);
+    let publisher = Publisher::connect(server.url()).await;
+    publisher
+        .publish(Publish::new("x/y", payload.clone(), QoS::AtLeastOnce))
+        .await;
+    watched
+        .until("the message", |watched| !watched.messages.is_empty())
+        .await;
+    assert_eq!(watched.messages, [("x/y".to_owned(), payload)]);
+    assert_eq!(watched.errors, []);
+}
+
+#[tokio::test]
 async fn expired_certificate_is_named() {
     let authority = Authority::new("test authority");
     let (_server, url) = tls_server(authority.expired_server(&["localhost"]), None);
