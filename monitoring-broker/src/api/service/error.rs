@@ -1,4 +1,4 @@
-//! Why a request was not answered; each front maps it to its own codes.
+//! Why a request was not answered. In: what the service found. Out: one enum; each front maps it to its own codes.
 
 use crate::store::StoreError;
 
@@ -8,13 +8,13 @@ pub enum ServiceError {
     /// A field of the request is wrong.
     #[error("{field}: {why}")]
     Invalid {
-        /// Its name.
-        field: &'static str,
+        /// Its name, as the front calls it.
+        field: String,
         /// What was found and what is allowed.
         why: String,
     },
     /// There is no such device.
-    #[error("there is no device {0:?}; GET /v1/devices or ListDevices has the known ones")]
+    #[error("there is no device {0:?}; the list of devices has the known ones")]
     UnknownDevice(String),
     /// Too many streams are open.
     #[error("{0} streams are open, more are not allowed; close one or try again later")]
@@ -29,10 +29,25 @@ pub enum ServiceError {
 
 impl ServiceError {
     /// A wrong field.
-    pub fn invalid(field: &'static str, why: impl ToString) -> Self {
+    pub fn invalid(field: impl Into<String>, why: impl ToString) -> Self {
         Self::Invalid {
-            field,
+            field: field.into(),
             why: why.to_string(),
         }
     }
+
+    /// There is no such device; an id of any length came from outside, so only its start is repeated.
+    pub fn unknown_device(id: &str) -> Self {
+        Self::UnknownDevice(shorten(id))
+    }
+}
+
+/// What is repeated of something that came from outside.
+pub fn shorten(text: &str) -> String {
+    const MOST: usize = 200;
+    let mut short: String = text.chars().take(MOST).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
 }

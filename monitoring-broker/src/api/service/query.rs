@@ -1,14 +1,15 @@
-//! The history of a device. In: topic, time, order, limit, token. Out: a page of messages.
+//! The history of a device. In: topic, time, order, limit, token. Out: a page of messages, bounded in
+//! number, in bytes and in the work that it takes.
 
 use std::ops::ControlFlow;
 
 use akri_mqtt_core::topic::TopicFilter;
 use jiff::Timestamp;
 
-use super::page::{self, Position};
-use super::view::nanoseconds;
+use super::page::{self, PAGE_BYTES, Position};
+use super::view::{Viewer, nanoseconds};
 use super::{MessageView, Service, ServiceError};
-use crate::store::{End, Scan};
+use crate::store::{End, Scan, Stored};
 
 /// What to look for.
 #[derive(Clone, Debug, Default)]
@@ -34,12 +35,22 @@ pub struct MessageQuery {
 pub struct MessagePage {
     /// In the order that was asked for.
     pub messages: Vec<MessageView>,
-    /// Empty on the last page. A page may be short and have a successor: a query looks at a bounded
-    /// number of messages.
+    /// Empty on the last page. A page may be short and have a successor: it is bounded in bytes and work.
     pub next_page_token: String,
 }
 
 impl MessageQuery {
+    /// Checks what can be checked without the store.
+    pub(super) fn check(&self) -> Result<usize, ServiceError> {
+        if let (Some(from), Some(to)) = (self.from, self.to)
+            && from > to
+        {
+            let why = format!("found {to}, allowed: not before `from`, which is {from}");
+            return Err(ServiceError::invalid("to", why));
+        }
+        page::limit("limit", self.limit)
+    }
+
     /// What a token must belong to.
     pub(super) fn fingerprint(&self, store: &str) -> String {
         let topic = self.topic.as_ref().map(TopicFilter::as_str);
@@ -50,7 +61,7 @@ impl MessageQuery {
             ascending,
             ..
         } = self;
-        format!("{store} {device} {topic:?} {from:?} {to:?} {ascending}")
+        format!("{store} {device:?} {topic:?} {from:?} {to:?} {ascending}")
     }
 
     pub(super) fn scan(&self, topics: Vec<u32>, start: Option<Position>) -> Scan {
@@ -63,52 +74,98 @@ impl MessageQuery {
             start: start.map_or(first, |position| position.sequence),
         }
     }
+
+    /// Whether a message is asked for. Scans also show messages whose topic has no number.
+    pub(super) fn wants(&self, stored: &Stored) -> bool {
+        let topic = self.topic.as_ref();
+        *stored.device == *self.device && topic.is_none_or(|topic| topic.matches(&stored.topic))
+    }
+}
+
+/// Lets each sequence pass once, in order: retention may move a message while a scan goes on.
+#[derive(Default)]
+pub(super) struct Once {
+    last: Option<u64>,
+}
+
+impl Once {
+    pub(super) fn is_new(&mut self, sequence: u64, ascending: bool) -> bool {
+        let is_new = match self.last {
+            Some(last) if ascending => sequence > last,
+            Some(last) => sequence < last,
+            None => true,
+        };
+        if is_new {
+            self.last = Some(sequence);
+        }
+        is_new
+    }
+}
+
+/// Collects a page from messages as they come.
+struct Collector {
+    query: MessageQuery,
+    viewer: Viewer,
+    limit: usize,
+    bytes: usize,
+    once: Once,
+    found: Vec<MessageView>,
+    next: Option<Position>,
+}
+
+impl Collector {
+    fn visit(&mut self, stored: Stored) -> ControlFlow<()> {
+        if !self.once.is_new(stored.sequence, self.query.ascending) || !self.query.wants(&stored) {
+            return ControlFlow::Continue(());
+        }
+        let (sequence, skip) = (stored.sequence, 0);
+        if self.found.len() == self.limit {
+            self.next = Some(Position { sequence, skip });
+            return ControlFlow::Break(());
+        }
+        let view = self.viewer.view(stored);
+        let size = view.size();
+        if !self.found.is_empty() && self.bytes + size > PAGE_BYTES {
+            self.next = Some(Position { sequence, skip });
+            return ControlFlow::Break(());
+        }
+        self.bytes += size;
+        self.found.push(view);
+        ControlFlow::Continue(())
+    }
 }
 
 impl Service {
     /// Messages of a device.
     ///
     /// # Errors
-    /// When the device is unknown, the limit or the token is wrong, or the store fails.
+    /// When the device is unknown, limit, times or token are wrong, or the store fails.
     pub async fn query(&self, query: &MessageQuery) -> Result<MessagePage, ServiceError> {
         self.device(&query.device)?;
-        let limit = page::limit(query.limit)?;
+        let limit = query.check()?;
         let fingerprint = query.fingerprint(self.store.id());
         let start = page::position(&fingerprint, &query.page_token)?;
         let scan = query.scan(self.topics(&query.device, query.topic.as_ref()), start);
-        let (device, topic) = (query.device.clone(), query.topic.clone());
+        let mut collector = Collector {
+            query: query.clone(),
+            viewer: self.viewer(),
+            limit,
+            bytes: 0,
+            once: Once::default(),
+            found: Vec::new(),
+            next: None,
+        };
         let read = self.store.read(move |reader| {
-            let (mut found, mut next) = (Vec::new(), None);
-            let end = reader.scan(&scan, &mut |stored| {
-                let fits = *stored.device == *device
-                    && topic
-                        .as_ref()
-                        .is_none_or(|topic| topic.matches(&stored.topic));
-                if !fits {
-                    return ControlFlow::Continue(());
-                }
-                if found.len() == limit {
-                    next = Some(stored.sequence);
-                    return ControlFlow::Break(());
-                }
-                found.push(stored);
-                ControlFlow::Continue(())
-            })?;
+            let end = reader.scan(&scan, &mut |stored| collector.visit(stored))?;
             if let End::Bounded(sequence) = end {
-                next = Some(sequence);
+                collector.next = Some(Position { sequence, skip: 0 });
             }
-            Ok((found, next))
+            Ok((collector.found, collector.next))
         });
-        let (found, next) = read.await?;
-        let next = next.map(|sequence| Position { sequence, skip: 0 });
-        let messages = found
-            .into_iter()
-            .map(|stored| MessageView::new(self, stored));
+        let (messages, next) = read.await?;
         Ok(MessagePage {
-            messages: messages.collect(),
-            next_page_token: next
-                .map(|next| page::position_token(&fingerprint, next))
-                .unwrap_or_default(),
+            messages,
+            next_page_token: page::position_token(&fingerprint, next),
         })
     }
 }

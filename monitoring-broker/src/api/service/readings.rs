@@ -1,5 +1,6 @@
 //! Readings of a device, by name, time and value. In: a query. Out: a page of readings.
-//! They are decoded from the messages as these are read; see `docs/adr/0003-store.md`.
+//! They are decoded from the messages as these are read, so a page is also bounded in the bytes that
+//! are decoded for it.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -7,11 +8,15 @@ use std::sync::Arc;
 use akri_mqtt_core::decode::Value;
 use jiff::Timestamp;
 
-use super::page::{self, Position};
-use super::query::MessageQuery;
-use super::view::timestamp;
+use super::page::{self, PAGE_BYTES, Position};
+use super::query::{MessageQuery, Once};
+use super::view::{reading_size, timestamp};
 use super::{Decoders, Service, ServiceError};
 use crate::store::{End, Stored};
+
+/// What is decoded for one page at most. Small payloads count as [`LEAST`]: they cost time, too.
+const DECODED_BYTES: usize = 16 << 20;
+const LEAST: usize = 256;
 
 /// What to look for.
 #[derive(Clone, Debug, Default)]
@@ -82,36 +87,40 @@ struct Collector {
     decoders: Arc<Decoders>,
     limit: usize,
     start: Option<Position>,
+    once: Once,
+    decoded: usize,
+    bytes: usize,
     found: Vec<ReadingView>,
     next: Option<Position>,
 }
 
 impl Collector {
     fn visit(&mut self, stored: &Stored) -> ControlFlow<()> {
-        let query = &self.query;
-        let topic = query.messages.topic.as_ref();
-        if *stored.device != *query.messages.device
-            || topic.is_some_and(|topic| !topic.matches(&stored.topic))
-        {
+        let messages = &self.query.messages;
+        if !self.once.is_new(stored.sequence, messages.ascending) || !messages.wants(stored) {
             return ControlFlow::Continue(());
         }
-        let decoded = self.decoders.decode(&stored.topic, &stored.record.payload);
+        let payload = &stored.record.payload;
+        if self.decoded >= DECODED_BYTES {
+            return self.stop(stored, 0);
+        }
+        self.decoded += payload.len().max(LEAST);
+        let decoded = self.decoders.decode(&stored.topic, payload);
         let skip = self
             .start
             .filter(|start| start.sequence == stored.sequence)
             .map_or(0, |start| start.skip);
         let readings = decoded.readings.into_iter().enumerate().skip(skip);
         for (index, (name, value)) in readings {
-            if !query.wants(&name, &value) {
+            if !self.query.wants(&name, &value) {
                 continue;
             }
-            if self.found.len() == self.limit {
-                self.next = Some(Position {
-                    sequence: stored.sequence,
-                    skip: index,
-                });
-                return ControlFlow::Break(());
+            let size = reading_size(&name, &value) + stored.topic.len() + stored.device.len();
+            let is_full = !self.found.is_empty() && self.bytes + size > PAGE_BYTES;
+            if self.found.len() == self.limit || is_full {
+                return self.stop(stored, index);
             }
+            self.bytes += size;
             self.found.push(ReadingView {
                 name,
                 value,
@@ -123,31 +132,39 @@ impl Collector {
         }
         ControlFlow::Continue(())
     }
+
+    fn stop(&mut self, stored: &Stored, skip: usize) -> ControlFlow<()> {
+        let sequence = stored.sequence;
+        self.next = Some(Position { sequence, skip });
+        ControlFlow::Break(())
+    }
 }
 
 impl Service {
     /// Readings of a device.
     ///
     /// # Errors
-    /// When the device is unknown, limit, token or bounds are wrong, or the store fails.
+    /// When the device is unknown, limit, times, token or bounds are wrong, or the store fails.
     pub async fn readings(&self, query: &ReadingQuery) -> Result<ReadingPage, ServiceError> {
-        self.device(&query.messages.device)?;
-        for (field, bound) in [("min", query.min), ("max", query.max)] {
-            if bound.is_some_and(f64::is_nan) {
-                return Err(ServiceError::invalid(field, "is not a number"));
-            }
-        }
+        let messages = &query.messages;
+        self.device(&messages.device)?;
+        let limit = messages.check()?;
         let ReadingQuery { name, min, max, .. } = query;
-        let fingerprint = query.messages.fingerprint(self.store.id());
+        let fingerprint = messages.fingerprint(self.store.id());
         let fingerprint = format!("{fingerprint} {name:?} {min:?} {max:?}");
-        let start = page::position(&fingerprint, &query.messages.page_token)?;
-        let topics = self.topics(&query.messages.device, query.messages.topic.as_ref());
-        let scan = query.messages.scan(topics, start);
+        let start = page::position(&fingerprint, &messages.page_token)?;
+        let scan = messages.scan(
+            self.topics(&messages.device, messages.topic.as_ref()),
+            start,
+        );
         let mut collector = Collector {
             query: query.clone(),
             decoders: Arc::clone(&self.decoders),
-            limit: page::limit(query.messages.limit)?,
+            limit,
             start,
+            once: Once::default(),
+            decoded: 0,
+            bytes: 0,
             found: Vec::new(),
             next: None,
         };
@@ -161,9 +178,7 @@ impl Service {
         let (readings, next) = read.await?;
         Ok(ReadingPage {
             readings,
-            next_page_token: next
-                .map(|next| page::position_token(&fingerprint, next))
-                .unwrap_or_default(),
+            next_page_token: page::position_token(&fingerprint, next),
         })
     }
 }

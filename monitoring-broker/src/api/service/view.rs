@@ -1,14 +1,22 @@
-//! Messages and devices as they are shown, before a front gives them its form.
+//! Messages and devices as they are shown. In: what store and devices have. Out: the same with its readings,
+//! its age and its cursor, before a front gives it its form.
 
-use akri_mqtt_core::decode::Decoded;
+use std::sync::Arc;
+
+use akri_mqtt_core::decode::{Decoded, Value};
 use jiff::Timestamp;
 
-use super::Service;
+use super::Decoders;
 use crate::devices::Device;
 use crate::store::Stored;
 
+/// What a message takes in an answer beside its payload, names and values.
+const MESSAGE_BYTES: usize = 192;
+/// And a reading.
+pub(super) const READING_BYTES: usize = 32;
+
 /// A device with the time of its last message.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DeviceView {
     /// The device.
     pub device: Device,
@@ -32,19 +40,62 @@ pub struct MessageView {
 }
 
 impl MessageView {
-    pub(super) fn new(service: &Service, stored: Stored) -> Self {
+    /// About how many bytes it takes in an answer.
+    pub(super) fn size(&self) -> usize {
+        let record = &self.stored.record;
+        let properties = record.properties.as_deref().map_or(0, |properties| {
+            let user = properties.user.iter();
+            user.map(|(name, value)| name.len() + value.len())
+                .sum::<usize>()
+                + properties.correlation_data.as_ref().map_or(0, |b| b.len())
+        });
+        let readings = self.decoded.readings.iter();
+        MESSAGE_BYTES
+            + record.payload.len()
+            + properties
+            + readings
+                .map(|(name, value)| reading_size(name, value))
+                .sum::<usize>()
+    }
+}
+
+/// About how many bytes a reading takes in an answer.
+pub(super) fn reading_size(name: &str, value: &Value) -> usize {
+    let text = match value {
+        Value::Text(text) => text.len(),
+        _ => 0,
+    };
+    READING_BYTES + name.len() + text
+}
+
+/// Makes views of messages, on any thread.
+#[derive(Clone)]
+pub(super) struct Viewer {
+    pub(super) store: Arc<str>,
+    pub(super) decoders: Arc<Decoders>,
+}
+
+impl Viewer {
+    pub(super) fn view(&self, stored: Stored) -> MessageView {
         let received_at = timestamp(stored.record.time);
-        let age = Timestamp::now().as_millisecond() - received_at.as_millisecond();
-        Self {
-            cursor: format!("{}:{}", service.store.id(), stored.sequence),
-            decoded: service
-                .decoders
-                .decode(&stored.topic, &stored.record.payload),
+        MessageView {
+            cursor: self.cursor(stored.sequence),
+            decoded: self.decoders.decode(&stored.topic, &stored.record.payload),
             stored,
             received_at,
-            age_ms: age.max(0),
+            age_ms: age_ms(received_at),
         }
     }
+
+    pub(super) fn cursor(&self, sequence: u64) -> String {
+        format!("{}:{sequence}", self.store)
+    }
+}
+
+/// Milliseconds since a time; 0 if it is still to come.
+pub fn age_ms(time: Timestamp) -> i64 {
+    let age = Timestamp::now().as_millisecond() - time.as_millisecond();
+    age.max(0)
 }
 
 /// A time of the store.
@@ -52,7 +103,9 @@ pub fn timestamp(nanoseconds: i64) -> Timestamp {
     Timestamp::from_nanosecond(i128::from(nanoseconds)).unwrap_or_default()
 }
 
-/// A time for the store.
+/// A time for the store; one that it cannot hold becomes the nearest that it can.
 pub fn nanoseconds(time: Timestamp) -> i64 {
-    i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX)
+    let nanoseconds = time.as_nanosecond();
+    let nearest = if nanoseconds < 0 { i64::MIN } else { i64::MAX };
+    i64::try_from(nanoseconds).unwrap_or(nearest)
 }

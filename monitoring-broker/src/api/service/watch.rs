@@ -1,47 +1,23 @@
 //! A stream of messages and presence: first what is stored after the start, then live, without gap or
-//! repetition. A watcher is a position in the store: near the end it reads the memory of the latest blocks,
+//! repetition. In: a query. Out: events, one at a time, when the consumer asks.
+//! A watcher is a position in the store: near the end it reads the memory of the latest blocks,
 //! further behind the disk. So a slow consumer costs no buffer and is never disconnected.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use akri_mqtt_core::topic::TopicFilter;
-use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::view::nanoseconds;
+use super::start::WatchQuery;
+use super::view::Viewer;
 use super::{DeviceView, MessageView, STREAMS, Service, ServiceError};
+use crate::devices::Device;
 use crate::store::{Block, Record, Stored};
 
 /// Decisions by topic that a watcher remembers.
 const REMEMBERED: usize = 10_000;
-/// Events that a watcher prepares ahead of its consumer.
+/// A watcher takes no further block while so many messages of it wait for its consumer.
 const AHEAD: usize = 1_024;
-
-/// Where a stream starts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Start {
-    /// With the next message.
-    #[default]
-    Now,
-    /// After this cursor.
-    Cursor(String),
-    /// With the first message received at or after.
-    Since(Timestamp),
-}
-
-/// What to stream.
-#[derive(Clone, Debug, Default)]
-pub struct WatchQuery {
-    /// Only these devices; none: all.
-    pub devices: BTreeSet<String>,
-    /// Only topics that match.
-    pub topic: Option<TopicFilter>,
-    /// Where to start.
-    pub start: Start,
-    /// Also presence.
-    pub presence: bool,
-}
 
 /// What a stream sends.
 #[derive(Clone, Debug)]
@@ -61,29 +37,60 @@ pub enum WatchEvent {
     },
 }
 
-/// A stream.
-pub struct Watcher {
-    service: Service,
-    query: WatchQuery,
-    /// Everything up to it was sent or left out.
-    after: u64,
-    /// Messages before the first one received at or after this time are left out.
-    since: Option<i64>,
-    queue: VecDeque<WatchEvent>,
-    committed: watch::Receiver<u64>,
-    presence: watch::Receiver<u64>,
-    presence_seen: u64,
-    wanted: HashMap<u32, bool>,
-    _slot: OwnedSemaphorePermit,
+/// One of the streams that may be open; dropping it makes room for another.
+pub struct Slot {
+    metrics: super::ApiMetrics,
+    _permit: OwnedSemaphorePermit,
 }
 
-impl Drop for Watcher {
+impl Drop for Slot {
     fn drop(&mut self) {
-        self.service.metrics.watchers.dec();
+        self.metrics.watchers.dec();
     }
 }
 
+/// What waits for the consumer. Messages are decoded when it takes them.
+enum Waiting {
+    Message(Stored),
+    Presence(Device),
+    Gap { from: u64, to: u64, reason: String },
+}
+
+/// A stream.
+pub struct Watcher {
+    service: Service,
+    viewer: Viewer,
+    query: WatchQuery,
+    /// Everything up to it waits, was sent or was left out.
+    after: u64,
+    /// Everything up to it was sent or left out.
+    sent: u64,
+    /// Messages before the first one received at or after this time are left out.
+    since: Option<i64>,
+    queue: VecDeque<Waiting>,
+    committed: watch::Receiver<u64>,
+    presence: watch::Receiver<u64>,
+    /// The revision of the devices up to which presence waits or was sent; none: nothing yet.
+    presence_seen: Option<u64>,
+    wanted: HashMap<u32, bool>,
+    _slot: Slot,
+}
+
 impl Service {
+    /// Takes one of the [`STREAMS`] that may be open.
+    ///
+    /// # Errors
+    /// When none is left.
+    pub fn slot(&self) -> Result<Slot, ServiceError> {
+        let permit = Arc::clone(&self.streams).try_acquire_owned();
+        let permit = permit.map_err(|_| ServiceError::TooManyStreams(STREAMS))?;
+        self.metrics.watchers.inc();
+        Ok(Slot {
+            metrics: self.metrics.clone(),
+            _permit: permit,
+        })
+    }
+
     /// Opens a stream.
     ///
     /// # Errors
@@ -92,67 +99,40 @@ impl Service {
         for device in &query.devices {
             self.device(device)?;
         }
-        let slot = Arc::clone(&self.streams).try_acquire_owned();
-        let slot = slot.map_err(|_| ServiceError::TooManyStreams(STREAMS))?;
+        let slot = self.slot()?;
         let committed = self.store.committed();
         let latest = *committed.borrow();
-        let (mut queue, mut since, mut after) = (VecDeque::new(), None, latest);
-        match &query.start {
-            Start::Now => {}
-            Start::Since(time) => {
-                let time = nanoseconds(*time);
-                since = Some(time);
-                let first = self.store.read(move |reader| reader.first_since(time));
-                after = first.await?.saturating_sub(1);
-            }
-            Start::Cursor(cursor) => match self.position(cursor, latest)? {
-                Ok(position) => after = position,
-                Err(reason) => {
-                    after = self.store.oldest().saturating_sub(1);
-                    queue.push_back(WatchEvent::Gap {
-                        from: 0,
-                        to: 0,
-                        reason,
-                    });
-                }
-            },
-        }
-        self.metrics.watchers.inc();
+        let start = self.find_start(&query.start, latest).await?;
+        let gap = start.gap.map(|reason| Waiting::Gap {
+            from: 0,
+            to: 0,
+            reason,
+        });
         Ok(Watcher {
-            after,
-            since,
-            queue,
+            after: start.after,
+            sent: start.after,
+            since: start.since,
+            queue: gap.into_iter().collect(),
             committed,
             presence: self.devices.revision(),
-            presence_seen: 0,
+            presence_seen: None,
             wanted: HashMap::new(),
             query,
+            viewer: self.viewer(),
             service: self.clone(),
             _slot: slot,
         })
     }
-
-    /// The sequence of a cursor, or why the stream starts with the oldest message instead.
-    fn position(&self, cursor: &str, latest: u64) -> Result<Result<u64, String>, ServiceError> {
-        let parsed = cursor.rsplit_once(':');
-        let parsed = parsed.and_then(|(store, at)| Some((store, at.parse::<u64>().ok()?)));
-        let Some((store, sequence)) = parsed else {
-            let why = format!("found {cursor:?}, allowed: <store_id>:<sequence>");
-            return Err(ServiceError::invalid("cursor", why));
-        };
-        if store != self.store.id() {
-            return Ok(Err("The cursor is of another store.".to_owned()));
-        }
-        if sequence > latest {
-            let why = format!("The cursor is of the future: the latest message is {latest}.");
-            return Ok(Err(why));
-        }
-        Ok(Ok(sequence))
-    }
 }
 
 impl Watcher {
-    /// The next event; none once the process stops.
+    /// The cursor after which a new stream would go on as this one does.
+    #[must_use]
+    pub fn cursor(&self) -> String {
+        self.viewer.cursor(self.sent)
+    }
+
+    /// The next event; none once the process stops. Nothing is lost when the future is dropped.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -162,54 +142,77 @@ impl Watcher {
             if shutdown.is_triggered() {
                 return Ok(None);
             }
-            if let Some(event) = self.queue.pop_front() {
-                return Ok(Some(event));
+            if let Some(waiting) = self.queue.pop_front() {
+                return Ok(Some(self.event(waiting)));
             }
-            self.presence();
-            self.messages().await?;
-            if !self.queue.is_empty() {
+            self.sent = self.after;
+            self.take_presence();
+            self.take_messages().await?;
+            if !self.queue.is_empty() || *self.committed.borrow() > self.after {
                 continue;
             }
-            if *self.committed.borrow_and_update() > self.after {
-                continue;
-            }
+            let with_presence = self.query.presence;
             tokio::select! {
                 () = shutdown.triggered() => return Ok(None),
                 changed = self.committed.changed() => if changed.is_err() { return Ok(None) },
-                changed = self.presence.changed(), if self.query.presence => {
+                changed = self.presence.changed(), if with_presence => {
                     if changed.is_err() { return Ok(None) }
                 }
             }
         }
     }
 
-    fn presence(&mut self) {
-        if !self.query.presence || *self.presence.borrow_and_update() == self.presence_seen {
-            return;
-        }
-        for (revision, device) in self.service.devices.changed_after(self.presence_seen) {
-            self.presence_seen = revision;
-            if self.query.devices.is_empty() || self.query.devices.contains(&*device.id) {
-                let view = self.service.view(device);
-                self.queue.push_back(WatchEvent::Presence(Box::new(view)));
+    fn event(&mut self, waiting: Waiting) -> WatchEvent {
+        match waiting {
+            Waiting::Message(stored) => {
+                self.sent = stored.sequence;
+                WatchEvent::Message(Box::new(self.viewer.view(stored)))
+            }
+            Waiting::Presence(device) => WatchEvent::Presence(Box::new(self.service.view(device))),
+            Waiting::Gap { from, to, reason } => {
+                self.sent = self.sent.max(to);
+                self.service.metrics.gaps.inc();
+                WatchEvent::Gap { from, to, reason }
             }
         }
     }
 
-    async fn messages(&mut self) -> Result<(), ServiceError> {
+    /// At first the presence of each device, sorted by id; then of those that changed, the latest one.
+    fn take_presence(&mut self) {
+        if !self.query.presence {
+            return;
+        }
+        // Read before the devices: what changes between is sent twice rather than never.
+        let revision = *self.presence.borrow_and_update();
+        let devices = match self.presence_seen {
+            Some(seen) if seen == revision => return,
+            Some(seen) => {
+                let changed = self.service.devices.changed_after(seen);
+                changed.into_iter().map(|(_, device)| device).collect()
+            }
+            None => self.service.devices.after(None, usize::MAX),
+        };
+        self.presence_seen = Some(revision);
+        let query = &self.query.devices;
+        let wanted = devices
+            .into_iter()
+            .filter(|device| query.is_empty() || query.contains(&*device.id));
+        self.queue.extend(wanted.map(Waiting::Presence));
+    }
+
+    async fn take_messages(&mut self) -> Result<(), ServiceError> {
         let latest = *self.committed.borrow_and_update();
-        let lag = latest.saturating_sub(self.after);
-        if lag == 0 {
+        if latest <= self.after {
             return Ok(());
         }
-        let blocks = match self.service.store.recent(self.after) {
+        let lag = latest - self.after;
+        let lag = i64::try_from(lag).unwrap_or(i64::MAX);
+        self.service.metrics.watch_lag.set(lag);
+        let after = self.after;
+        let blocks = match self.service.store.recent(after) {
             Some(blocks) => blocks,
             None => {
-                let after = self.after;
-                let read = self
-                    .service
-                    .store
-                    .read(move |reader| reader.blocks_after(after));
+                let read = self.service.store.read(move |r| r.blocks_after(after));
                 read.await?
             }
         };
@@ -220,68 +223,63 @@ impl Watcher {
             if self.queue.len() >= AHEAD {
                 break;
             }
-            self.block(&block)?;
+            self.take_block(&block)?;
         }
         Ok(())
     }
 
-    fn block(&mut self, block: &Block) -> Result<(), ServiceError> {
+    fn take_block(&mut self, block: &Block) -> Result<(), ServiceError> {
         self.gap(block.first.saturating_sub(1));
         let mut found = Vec::new();
-        {
-            let store = self.service.store.clone();
-            let catalog = store.catalog();
-            for record in block.records() {
-                let (sequence, record) = record?;
-                if sequence <= self.after || self.is_before_start(&record) {
-                    continue;
-                }
-                let known = self.wanted.get(&record.topic).copied();
-                if known == Some(false) && record.inline.is_none() {
-                    continue;
-                }
-                let number = record.topic;
-                let is_inline = record.inline.is_some();
-                let Some(stored) = Stored::name(&catalog, sequence, record) else {
-                    continue;
-                };
-                let wants = self.wants(&stored);
-                if !is_inline && known.is_none() {
-                    if self.wanted.len() >= REMEMBERED {
-                        self.wanted.clear();
-                    }
-                    self.wanted.insert(number, wants);
-                }
-                if wants {
-                    found.push(stored);
-                }
+        for record in block.records() {
+            let (sequence, record) = record?;
+            let is_left_out = sequence <= self.after
+                || self.is_before_start(&record)
+                || self.wanted.get(&record.topic) == Some(&false);
+            if !is_left_out {
+                found.push((sequence, record));
+            }
+        }
+        // The writer waits for the catalog, so it is held for the names only.
+        let store = self.service.store.clone();
+        let catalog = store.catalog();
+        for (sequence, record) in found {
+            let topic = record.inline.is_none().then_some(record.topic);
+            if let Some(stored) = Stored::name(&catalog, sequence, record)
+                && self.wants(topic, &stored)
+            {
+                self.queue.push_back(Waiting::Message(stored));
             }
         }
         self.after = self.after.max(block.last);
-        for stored in found {
-            let view = MessageView::new(&self.service, stored);
-            self.queue.push_back(WatchEvent::Message(Box::new(view)));
-        }
         Ok(())
     }
 
     /// With `since`: whether the first message of that time is still to come.
     fn is_before_start(&mut self, record: &Record) -> bool {
-        match self.since {
-            Some(since) if record.time < since => true,
-            Some(_) => {
-                self.since = None;
-                false
-            }
-            None => false,
+        let is_before = self.since.is_some_and(|since| record.time < since);
+        if !is_before {
+            self.since = None;
         }
+        is_before
     }
 
-    fn wants(&self, stored: &Stored) -> bool {
+    /// Whether a message is asked for; decided once for each numbered topic.
+    fn wants(&mut self, topic: Option<u32>, stored: &Stored) -> bool {
+        if let Some(wants) = topic.and_then(|topic| self.wanted.get(&topic)) {
+            return *wants;
+        }
         let devices = &self.query.devices;
-        let topic = self.query.topic.as_ref();
-        (devices.is_empty() || devices.contains(&*stored.device))
-            && topic.is_none_or(|topic| topic.matches(&stored.topic))
+        let filter = self.query.topic.as_ref();
+        let wants = (devices.is_empty() || devices.contains(&*stored.device))
+            && filter.is_none_or(|filter| filter.matches(&stored.topic));
+        if let Some(topic) = topic {
+            if self.wanted.len() >= REMEMBERED {
+                self.wanted.clear();
+            }
+            self.wanted.insert(topic, wants);
+        }
+        wants
     }
 
     /// Everything up to a sequence that was not sent is gone.
@@ -289,12 +287,11 @@ impl Watcher {
         if to <= self.after {
             return;
         }
-        let event = WatchEvent::Gap {
+        self.queue.push_back(Waiting::Gap {
             from: self.after + 1,
             to,
             reason: "Retention has deleted these messages.".to_owned(),
-        };
-        self.queue.push_back(event);
+        });
         self.after = to;
     }
 }

@@ -1,0 +1,226 @@
+//! Between the service and gRPC's messages. In: requests, views, errors. Out: checked queries, responses, statuses.
+
+use std::sync::Arc;
+
+use akri_mqtt_core::decode;
+use akri_mqtt_proto::monitoring as pb;
+use jiff::Timestamp;
+use pb::value::Kind;
+use pb::{watch_request, watch_response};
+use prost_types::Timestamp as PbTimestamp;
+use tonic::Status;
+
+use crate::api::service::{
+    DeviceView, MessageQuery, MessageView, ReadingQuery, ReadingView, ServiceError, Start,
+    WatchEvent, WatchQuery, bound, limit, topic_filter,
+};
+use crate::devices::State;
+use crate::store::StoreError;
+
+/// An error with its code.
+pub(super) fn status(error: ServiceError) -> Status {
+    let text = error.to_string();
+    match error {
+        ServiceError::Invalid { .. } => Status::invalid_argument(text),
+        ServiceError::UnknownDevice(_) => Status::not_found(text),
+        ServiceError::TooManyStreams(_) => Status::resource_exhausted(text),
+        ServiceError::PublishingIsOff => Status::failed_precondition(text),
+        ServiceError::Store(StoreError::Closed) => Status::unavailable(text),
+        ServiceError::Store(error) => {
+            tracing::error!(%error, "the store cannot be read");
+            Status::internal(text)
+        }
+    }
+}
+
+/// A number of items.
+pub(super) fn count(count: u32) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+pub(super) fn message_query(request: pb::QueryRequest) -> Result<MessageQuery, ServiceError> {
+    Ok(MessageQuery {
+        topic: topic_filter("topic_filter", &request.topic_filter)?,
+        from: time("from", request.from)?,
+        to: time("to", request.to)?,
+        ascending: is_ascending(request.order)?,
+        limit: limit("limit", count(request.limit))?,
+        page_token: request.page_token,
+        device: request.device_id,
+    })
+}
+
+pub(super) fn reading_query(
+    request: pb::QueryReadingsRequest,
+) -> Result<ReadingQuery, ServiceError> {
+    let bound = |field, value: Option<f64>| value.map(|value| bound(field, value)).transpose();
+    Ok(ReadingQuery {
+        min: bound("min_value", request.min_value)?,
+        max: bound("max_value", request.max_value)?,
+        name: request.name,
+        messages: message_query(pb::QueryRequest {
+            device_id: request.device_id,
+            topic_filter: request.topic_filter,
+            from: request.from,
+            to: request.to,
+            order: request.order,
+            limit: request.limit,
+            page_token: request.page_token,
+        })?,
+    })
+}
+
+pub(super) fn watch_query(request: pb::WatchRequest) -> Result<WatchQuery, ServiceError> {
+    let start = match request.start {
+        None => Start::Now,
+        Some(watch_request::Start::Cursor(cursor)) => Start::Cursor(cursor),
+        Some(watch_request::Start::Since(since)) => Start::Since(checked("since", since)?),
+    };
+    Ok(WatchQuery {
+        devices: request.device_ids.into_iter().collect(),
+        topic: topic_filter("topic_filter", &request.topic_filter)?,
+        start,
+        presence: request.include_presence,
+    })
+}
+
+pub(super) fn watch_event(event: WatchEvent) -> pb::WatchResponse {
+    let event = match event {
+        WatchEvent::Message(view) => watch_response::Event::Message(message(*view)),
+        WatchEvent::Presence(view) => {
+            let device_id = view.device.id.to_string();
+            let presence = device(*view).presence;
+            watch_response::Event::Presence(pb::PresenceChange {
+                device_id,
+                presence,
+            })
+        }
+        WatchEvent::Gap { from, to, reason } => {
+            watch_response::Event::Gap(pb::Gap { from, to, reason })
+        }
+    };
+    pb::WatchResponse { event: Some(event) }
+}
+
+pub(super) fn device(view: DeviceView) -> pb::Device {
+    let (device, presence) = (view.device.clone(), view.device.presence);
+    let state = match presence.state {
+        State::Unknown => pb::PresenceState::Unknown,
+        State::Online => pb::PresenceState::Online,
+        State::Offline => pb::PresenceState::Offline,
+    };
+    pb::Device {
+        id: device.id.to_string(),
+        name: device.name,
+        server: device.server,
+        topics: device.topics,
+        presence: Some(pb::Presence {
+            state: state.into(),
+            since: Some(timestamp(presence.since)),
+            reason: presence.reason,
+            last_message_at: view.last_message_at.map(timestamp),
+            server_connected: presence.server_connected,
+        }),
+    }
+}
+
+pub(super) fn message(view: MessageView) -> pb::Message {
+    let (stored, record) = (view.stored.clone(), view.stored.record);
+    let received_at = timestamp(view.received_at);
+    let readings = view.decoded.readings.into_iter();
+    let readings = readings.map(|(name, value)| pb::Reading {
+        name: name.into(),
+        value: Some(self::value(value)),
+        unit: None,
+        received_at: Some(received_at),
+        sequence: stored.sequence,
+        topic: stored.topic.to_string(),
+        device_id: stored.device.to_string(),
+    });
+    let properties = record.properties.map(|properties| *properties);
+    let properties = properties.unwrap_or_default();
+    let user = properties.user.into_iter();
+    pb::Message {
+        cursor: view.cursor,
+        sequence: stored.sequence,
+        device_id: stored.device.to_string(),
+        topic: stored.topic.to_string(),
+        payload: record.payload,
+        qos: record.qos.into(),
+        retained: record.retained,
+        duplicate: record.duplicate,
+        received_at: Some(received_at),
+        content_type: properties.content_type,
+        user_properties: user
+            .map(|(name, value)| pb::UserProperty { name, value })
+            .collect(),
+        response_topic: properties.response_topic,
+        correlation_data: properties.correlation_data,
+        readings: readings.collect(),
+        decode_error: view.decoded.error.map(|error| error.to_string()),
+        age_ms: view.age_ms,
+    }
+}
+
+pub(super) fn reading(view: ReadingView) -> pb::Reading {
+    let text = |text: &Arc<str>| text.to_string();
+    pb::Reading {
+        name: view.name.into(),
+        value: Some(value(view.value)),
+        unit: None,
+        received_at: Some(timestamp(view.received_at)),
+        sequence: view.sequence,
+        topic: text(&view.topic),
+        device_id: text(&view.device),
+    }
+}
+
+fn value(value: decode::Value) -> pb::Value {
+    let kind = match value {
+        decode::Value::Int(value) => Kind::IntValue(value),
+        decode::Value::UInt(value) => Kind::UintValue(value),
+        decode::Value::Double(value) => Kind::DoubleValue(value),
+        decode::Value::Bool(value) => Kind::BoolValue(value),
+        decode::Value::Text(value) => Kind::StringValue(value.into()),
+    };
+    pb::Value { kind: Some(kind) }
+}
+
+fn is_ascending(order: i32) -> Result<bool, ServiceError> {
+    match pb::Order::try_from(order) {
+        Ok(pb::Order::Ascending) => Ok(true),
+        Ok(pb::Order::Descending | pb::Order::Unspecified) => Ok(false),
+        Err(_) => {
+            let why = format!("found {order}, allowed: ORDER_ASCENDING or ORDER_DESCENDING");
+            Err(ServiceError::invalid("order", why))
+        }
+    }
+}
+
+fn time(field: &str, time: Option<PbTimestamp>) -> Result<Option<Timestamp>, ServiceError> {
+    time.map(|time| checked(field, time)).transpose()
+}
+
+fn checked(field: &str, time: PbTimestamp) -> Result<Timestamp, ServiceError> {
+    let PbTimestamp { seconds, nanos } = time;
+    let in_range = (0..1_000_000_000).contains(&nanos);
+    let read = in_range.then(|| Timestamp::new(seconds, nanos).ok());
+    read.flatten().ok_or_else(|| {
+        let why = format!(
+            "found {seconds} s and {nanos} ns, allowed: years -9999 to 9999, 0 to 999,999,999 ns"
+        );
+        ServiceError::invalid(field, why)
+    })
+}
+
+/// gRPC counts the nanoseconds upwards also before 1970.
+fn timestamp(time: Timestamp) -> PbTimestamp {
+    let (seconds, nanos) = (time.as_second(), time.subsec_nanosecond());
+    if nanos < 0 {
+        return PbTimestamp {
+            seconds: seconds - 1,
+            nanos: nanos + 1_000_000_000,
+        };
+    }
+    PbTimestamp { seconds, nanos }
+}

@@ -1,0 +1,171 @@
+//! The gRPC front: Monitoring, health, reflection. In: a bound listener, the service, health.
+//! Out: returns when it was drained. What is answered is the service's; the forms are in `convert`.
+
+mod convert;
+mod health;
+
+use std::pin::Pin;
+
+use akri_mqtt_proto::DESCRIPTORS;
+use akri_mqtt_proto::monitoring::monitoring_server::{Monitoring, MonitoringServer};
+use akri_mqtt_proto::monitoring::{
+    GetLatestRequest, GetLatestResponse, ListDevicesRequest, ListDevicesResponse, PublishRequest,
+    PublishResponse, QueryReadingsRequest, QueryReadingsResponse, QueryRequest, QueryResponse,
+    WatchRequest, WatchResponse,
+};
+use akri_mqtt_runtime::{Health, serve};
+use anyhow::Context as _;
+use axum::serve::ListenerExt as _;
+use futures_util::{Stream, stream};
+use tokio::net::TcpListener;
+use tonic::service::Routes;
+use tonic::{Request, Response, Status};
+use tonic_health::pb::health_server::HealthServer;
+use tonic_reflection::server::Builder;
+
+use super::Service;
+use super::service::{ServiceError, limit, topic_filter};
+use convert as to;
+
+/// The services that reflection lists.
+const SERVICES: [&str; 2] = [
+    "akri_mqtt.monitoring.v1.Monitoring",
+    "grpc.health.v1.Health",
+];
+/// A request; as large as a body of HTTP may be.
+const REQUEST_BYTES: usize = 1 << 20;
+/// An answer: the latest messages of a device, which have no pages, and what encoding adds.
+const ANSWER_BYTES: usize = 64 << 20;
+
+/// Serves until the service's shutdown, then drains.
+///
+/// # Errors
+/// When the descriptors for reflection cannot be read; else as [`akri_mqtt_runtime::serve()`].
+pub async fn run(listener: TcpListener, service: Service, health: Health) -> anyhow::Result<()> {
+    let shutdown = service.shutdown.clone();
+    let router = routes(service, health)?.prepare().into_axum_router();
+    let listener = listener.tap_io(|io| {
+        // Messages are small and must not wait for the acknowledgement of the one before.
+        let _ = io.set_nodelay(true);
+    });
+    serve(listener, router, shutdown).await
+}
+
+fn routes(service: Service, health: Health) -> anyhow::Result<Routes> {
+    let reflection = || {
+        let builder = Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+        SERVICES
+            .into_iter()
+            .fold(builder, Builder::with_service_name)
+    };
+    let unreadable = "the descriptors for reflection cannot be read";
+    let health = health::Readiness::new(service.clone(), health);
+    let monitoring = MonitoringServer::new(Api { service })
+        .max_decoding_message_size(REQUEST_BYTES)
+        .max_encoding_message_size(ANSWER_BYTES);
+    Ok(Routes::new(monitoring)
+        .add_service(HealthServer::new(health).max_decoding_message_size(REQUEST_BYTES))
+        .add_service(reflection().build_v1().context(unreadable)?)
+        .add_service(reflection().build_v1alpha().context(unreadable)?))
+}
+
+struct Api {
+    service: Service,
+}
+
+#[tonic::async_trait]
+impl Monitoring for Api {
+    async fn list_devices(
+        &self,
+        request: Request<ListDevicesRequest>,
+    ) -> Result<Response<ListDevicesResponse>, Status> {
+        let request = request.into_inner();
+        let limit = limit("page_size", to::count(request.page_size)).map_err(to::status)?;
+        let page = self.service.devices(limit, &request.page_token);
+        let (devices, next_page_token) = page.map_err(to::status)?;
+        Ok(Response::new(ListDevicesResponse {
+            devices: devices.into_iter().map(to::device).collect(),
+            next_page_token,
+        }))
+    }
+
+    async fn get_latest(
+        &self,
+        request: Request<GetLatestRequest>,
+    ) -> Result<Response<GetLatestResponse>, Status> {
+        const FIELD: &str = "topic_filter";
+        let request = request.into_inner();
+        let filter = topic_filter(FIELD, &request.topic_filter).map_err(to::status)?;
+        let latest = self
+            .service
+            .latest(&request.device_id, FIELD, filter.as_ref());
+        let messages = latest.await.map_err(to::status)?;
+        Ok(Response::new(GetLatestResponse {
+            messages: messages.into_iter().map(to::message).collect(),
+            presence: self.presence(&request.device_id)?,
+            partial: false,
+        }))
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
+
+    async fn watch(
+        &self,
+        request: Request<WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let query = to::watch_query(request.into_inner()).map_err(to::status)?;
+        let watcher = self.service.watch(query).await.map_err(to::status)?;
+        let events = stream::try_unfold(watcher, |mut watcher| async move {
+            let event = watcher.next().await.map_err(to::status)?;
+            Ok(event.map(|event| (to::watch_event(event), watcher)))
+        });
+        Ok(Response::new(Box::pin(events)))
+    }
+
+    async fn query(
+        &self,
+        request: Request<QueryRequest>,
+    ) -> Result<Response<QueryResponse>, Status> {
+        let query = to::message_query(request.into_inner()).map_err(to::status)?;
+        let page = self.service.query(&query).await.map_err(to::status)?;
+        Ok(Response::new(QueryResponse {
+            messages: page.messages.into_iter().map(to::message).collect(),
+            next_page_token: page.next_page_token,
+            presence: self.presence(&query.device)?,
+            partial: false,
+        }))
+    }
+
+    async fn query_readings(
+        &self,
+        request: Request<QueryReadingsRequest>,
+    ) -> Result<Response<QueryReadingsResponse>, Status> {
+        let query = to::reading_query(request.into_inner()).map_err(to::status)?;
+        let page = self.service.readings(&query).await.map_err(to::status)?;
+        Ok(Response::new(QueryReadingsResponse {
+            readings: page.readings.into_iter().map(to::reading).collect(),
+            next_page_token: page.next_page_token,
+            presence: self.presence(&query.messages.device)?,
+            partial: false,
+        }))
+    }
+
+    async fn publish(
+        &self,
+        _request: Request<PublishRequest>,
+    ) -> Result<Response<PublishResponse>, Status> {
+        Err(to::status(ServiceError::PublishingIsOff))
+    }
+}
+
+impl Api {
+    fn presence(
+        &self,
+        device: &str,
+    ) -> Result<Option<akri_mqtt_proto::monitoring::Presence>, Status> {
+        let view = self.service.device(device).map_err(to::status)?;
+        Ok(to::device(view).presence)
+    }
+}

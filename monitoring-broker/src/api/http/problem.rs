@@ -1,0 +1,141 @@
+//! Errors as `application/problem+json` (RFC 9457). In: what the service or the router refuses.
+//! Out: a response with type, title, status, detail and, where one is to blame, the parameter.
+
+use axum::Json;
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::TARGET_BYTES;
+use crate::api::service::ServiceError;
+use crate::store::StoreError;
+
+/// Seconds after which a refused stream may be asked for again.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+
+/// See the module.
+#[derive(Debug, Serialize)]
+pub(super) struct Problem {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    #[serde(serialize_with = "code")]
+    status: StatusCode,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+}
+
+impl Problem {
+    fn new(kind: &'static str, title: &'static str, status: StatusCode, detail: String) -> Self {
+        Self {
+            kind,
+            title,
+            status,
+            detail,
+            field: None,
+        }
+    }
+
+    /// A path that does not exist.
+    pub(super) async fn path(uri: Uri) -> Self {
+        let path: String = uri.path().chars().take(200).collect();
+        let detail = format!(
+            "there is nothing at {path}; the `/` in a device's id is written %2F, as in /v1/devices/plant-a%2Fr1"
+        );
+        Self::new(
+            "urn:akri-mqtt:problem:unknown-path",
+            "Unknown path",
+            StatusCode::NOT_FOUND,
+            detail,
+        )
+    }
+
+    /// A method that the path does not have.
+    pub(super) async fn method(method: Method) -> Self {
+        let method: String = method.as_str().chars().take(32).collect();
+        Self::new(
+            "urn:akri-mqtt:problem:method-not-allowed",
+            "Method not allowed",
+            StatusCode::METHOD_NOT_ALLOWED,
+            format!("found {method}, allowed: what the header `Allow` lists"),
+        )
+    }
+
+    /// A URL that is too long.
+    pub(super) fn url_too_long(length: usize) -> Self {
+        Self::new(
+            "urn:akri-mqtt:problem:url-too-long",
+            "URL too long",
+            StatusCode::URI_TOO_LONG,
+            format!("found {length} bytes of path and query, allowed: {TARGET_BYTES}"),
+        )
+    }
+}
+
+impl From<ServiceError> for Problem {
+    fn from(error: ServiceError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ServiceError::Invalid { field, .. } => Self {
+                field: Some(field),
+                ..Self::new(
+                    "urn:akri-mqtt:problem:invalid-parameter",
+                    "Invalid parameter",
+                    StatusCode::BAD_REQUEST,
+                    detail,
+                )
+            },
+            ServiceError::UnknownDevice(_) => Self::new(
+                "urn:akri-mqtt:problem:unknown-device",
+                "Unknown device",
+                StatusCode::NOT_FOUND,
+                detail,
+            ),
+            ServiceError::TooManyStreams(_) => Self::new(
+                "urn:akri-mqtt:problem:too-many-streams",
+                "Too many streams",
+                StatusCode::SERVICE_UNAVAILABLE,
+                detail,
+            ),
+            ServiceError::PublishingIsOff => Self::new(
+                "urn:akri-mqtt:problem:publishing-off",
+                "Publishing is off",
+                StatusCode::FORBIDDEN,
+                detail,
+            ),
+            ServiceError::Store(error) => Self::store(&error, detail),
+        }
+    }
+}
+
+impl Problem {
+    fn store(error: &StoreError, detail: String) -> Self {
+        let status = if *error == StoreError::Closed {
+            StatusCode::SERVICE_UNAVAILABLE
+        } else {
+            tracing::error!(%error, "the store cannot be read");
+            StatusCode::INTERNAL_SERVER_ERROR
+        };
+        let kind = "urn:akri-mqtt:problem:store";
+        Self::new(kind, "The store cannot be read", status, detail)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = self.status;
+        let mut response = (status, Json(self)).into_response();
+        let headers = response.headers_mut();
+        let kind = HeaderValue::from_static("application/problem+json");
+        headers.insert(header::CONTENT_TYPE, kind);
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        response
+    }
+}
+
+fn code<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u16(status.as_u16())
+}
