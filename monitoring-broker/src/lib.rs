@@ -4,8 +4,6 @@
 pub mod api;
 mod args;
 pub mod devices;
-mod grpc;
-mod http;
 pub mod ingest;
 pub mod metrics;
 mod monitor;

@@ -16,12 +16,11 @@ use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, mpsc, watch};
 
-use crate::api::service::{Decoders, Service};
+use crate::api::{self, Service, service::Decoders};
 use crate::devices::{Device, Devices, State};
 use crate::ingest::{self, ClientIds, Command, Identity, Parts};
 use crate::metrics::{IngestMetrics, StoreMetrics};
 use crate::store::{Config, Status, Store, StoreError};
-use crate::{grpc, http};
 
 /// Changes of devices that may wait for a session.
 const COMMANDS: usize = 64;
@@ -203,11 +202,11 @@ impl Monitor {
 
     /// Serves both ports until the shutdown.
     pub fn serve(&self, http: TcpListener, grpc: TcpListener, registry: Registry) {
-        let router = http::router(self.service.clone(), self.health.clone(), registry);
-        let shutdown = self.tasks.shutdown().clone();
-        let served = akri_mqtt_runtime::serve(http, router, shutdown.clone());
+        let (service, health) = (&self.service, &self.health);
+        let registry = Arc::new(registry);
+        let served = api::http::run(http, service.clone(), health.clone(), registry);
         self.tasks.critical("http", served);
-        let served = grpc::serve(grpc, self.service.clone(), shutdown);
+        let served = api::grpc::run(grpc, service.clone(), health.clone());
         self.tasks.critical("grpc", served);
     }
 
