@@ -3,7 +3,7 @@
 
 use anyhow::bail;
 
-use crate::metadata::{Metadata, Package};
+use crate::metadata::{Dependency, Metadata, Package};
 
 /// The crate without I/O.
 const CORE: &str = "akri-mqtt-core";
@@ -13,7 +13,8 @@ const SESSION: &str = "akri-mqtt-session";
 const PROTO: &str = "akri-mqtt-proto";
 /// The command line tool.
 const CLI: &str = "akri-mqtt-cli";
-/// The integration tests; nothing depends on them, so they may know everything but the MQTT client.
+/// The integration tests and their fixtures; nothing is built from them, so they may know
+/// everything but the MQTT client.
 const TESTS: &str = "akri-mqtt-tests";
 
 /// Which crates of the workspace a crate may be built from. Arrows point one way only, and
@@ -144,10 +145,12 @@ fn wrong_direction(package: &Package, is_member: impl Fn(&str) -> bool) -> Vec<S
         None => used != TESTS,
         Some((_, list)) => list.contains(&used) || used == name,
     };
+    // The fixtures of the tests serve every crate's own tests.
+    let fixture = |used: &Dependency| used.name == TESTS && used.kind.as_deref() == Some("dev");
     package
         .dependencies
         .iter()
-        .filter(|used| is_member(&used.name) && !may(&used.name))
+        .filter(|used| is_member(&used.name) && !may(&used.name) && !fixture(used))
         .map(|used| format!("{name} must not depend on {}", used.name))
         .collect()
 }
@@ -262,7 +265,14 @@ mod tests {
             (SESSION, &[CORE, "rumqttc"]),
             (PROTO, &["prost", "tonic-prost-build:build"]),
             ("akri-mqtt-monitoring-broker", &[CORE, SESSION, PROTO]),
-            (CLI, &["akri-mqtt-monitoring-broker", "mqtt5"]),
+            (
+                CLI,
+                &[
+                    "akri-mqtt-monitoring-broker",
+                    "mqtt5",
+                    "akri-mqtt-tests:dev",
+                ],
+            ),
             (TESTS, &[CLI, "akri-mqtt-monitoring-broker:dev"]),
         ]);
         assert_eq!(breaches(&lawful), Vec::<String>::new());
@@ -339,6 +349,22 @@ mod tests {
                 "akri-mqtt-cli must not depend on akri-mqtt-controller",
                 "akri-mqtt-discovery-handler must not depend on akri-mqtt-monitoring-broker",
                 "akri-mqtt-monitoring-broker must not depend on akri-mqtt-cli",
+            ]
+        );
+    }
+
+    #[test]
+    fn nothing_is_built_from_the_tests() {
+        let broken = workspace(&[
+            (CLI, &[TESTS]),
+            (SESSION, &["akri-mqtt-tests:build"]),
+            (TESTS, &[]),
+        ]);
+        assert_eq!(
+            breaches(&broken),
+            [
+                "akri-mqtt-cli must not depend on akri-mqtt-tests",
+                "akri-mqtt-session must not depend on akri-mqtt-tests",
             ]
         );
     }

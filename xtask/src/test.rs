@@ -26,6 +26,7 @@ pub fn run() -> anyhow::Result<()> {
     report.step("dependency law", || deps::run().map(|()| String::new()));
     report.step("cargo deny", || deny(&metadata));
     report.step("chart", || chart(&metadata));
+    report.step("examples", || examples(&metadata));
     report.step("clippy", || {
         let arguments = [
             "clippy",
@@ -70,6 +71,46 @@ fn chart(metadata: &Metadata) -> anyhow::Result<String> {
     let chart = metadata.workspace_root.join("charts/akri-mqtt");
     execute(Command::new(program).args(["lint", "--strict"]).arg(chart))?;
     Ok("helm lint --strict".to_owned())
+}
+
+/// The Configurations among the examples, each of which `akri-mqtt check` must name and accept.
+fn examples(metadata: &Metadata) -> anyhow::Result<String> {
+    let mut files = Vec::new();
+    for entry in metadata.workspace_root.join("examples").read_dir()? {
+        let path = entry?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "yaml")
+        {
+            files.push(path);
+        }
+    }
+    files.sort_unstable();
+    ensure!(!files.is_empty(), "there are no examples");
+    let mut accepted = 0;
+    let mut check = in_root(metadata);
+    check.args([
+        "run",
+        "--quiet",
+        "--locked",
+        "--package",
+        "akri-mqtt-cli",
+        "--",
+    ]);
+    check.args(["check", "--file"]).args(&files);
+    run_watched(&mut check, |line| {
+        accepted += usize::from(
+            files
+                .iter()
+                .any(|file| line.starts_with(&*file.to_string_lossy())),
+        );
+    })?;
+    ensure!(
+        accepted == files.len(),
+        "{accepted} of {} Configurations were checked",
+        files.len()
+    );
+    Ok(format!("{accepted} Configurations"))
 }
 
 /// All tests; at a desk without the tools that the integration tests need, those of the crates.
