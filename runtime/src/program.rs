@@ -91,7 +91,8 @@ where
 #[must_use]
 pub fn command<A: Args>(program: Program) -> Command {
     let command = Command::new(program.name);
-    let command = Logging::augment_args(A::augment_args(command))
+    // The later one of two says what the program is about: that is the program itself.
+    let command = A::augment_args(Logging::augment_args(command))
         .name(program.name)
         .version(version::long());
     with_variables(command)

@@ -2,6 +2,7 @@
 //! that every task watches. A second signal ends the process at once.
 
 use std::io;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -67,11 +68,21 @@ impl Shutdown {
     }
 }
 
+/// `timeout` and some shells signal the process and then its group: the same signal twice within so
+/// short a time is one wish.
+const ECHO: Duration = Duration::from_millis(250);
+
 async fn watch(shutdown: Shutdown, mut terminate: Signal, mut interrupt: Signal) {
     let first = next(&mut terminate, &mut interrupt).await;
     tracing::info!(signal = first, "stopping");
     shutdown.trigger();
-    let second = next(&mut terminate, &mut interrupt).await;
+    let echo = Instant::now() + ECHO;
+    let second = loop {
+        let second = next(&mut terminate, &mut interrupt).await;
+        if second != first || Instant::now() >= echo {
+            break second;
+        }
+    };
     tracing::warn!(signal = second, "second signal, ending at once");
     std::process::exit(i32::from(exit::FAILED));
 }

@@ -118,6 +118,25 @@ fn second_signal_ends_it_at_once_with_1() {
 }
 
 #[test]
+fn the_same_signal_twice_at_once_is_one() {
+    let mut child = serving("serve");
+    signal(&child, "-INT");
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("stopping") {
+        line.clear();
+        assert_ne!(log.read_line(&mut line).unwrap(), 0);
+    }
+    // It may have ended already: then there is nobody to signal.
+    let _ = Command::new("kill")
+        .arg("-INT")
+        .arg(child.id().to_string())
+        .status();
+    let ended = end(child);
+    assert_eq!(ended.code, Some(0), "{}", ended.errors);
+}
+
+#[test]
 fn loss_of_a_critical_task_ends_it_with_1_and_the_reason() {
     let ended = run(&["--outcome", "fail"]);
     assert_eq!(ended.code, Some(1));
