@@ -1,18 +1,24 @@
 //! The command line: what can be asked for, and the texts of `--help`. In: arguments and environment. Out: checked values.
 //! `--version`, `--log-format` and an environment variable per flag are added by the runtime; `app` dispatches.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+/// The most devices that the demo simulates: each has a connection, a monitor and a session of its own.
+const MAX_DEMO_DEVICES: i64 = 500;
+
 const ABOUT: &str = "Discovers MQTT devices and serves their data, without Kubernetes";
 
 const EXAMPLES: &str = "\
 Examples:
-  akri-mqtt check -f plant.yaml                 is this Configuration right?
-  akri-mqtt discover -f plant.yaml              what would it find?
+  akri-mqtt demo                    see it work: five devices, one of which crashes
+  akri-mqtt check -f plant.yaml     is this Configuration right?
+  akri-mqtt discover -f plant.yaml  what would it find?
+  akri-mqtt up -f plant.yaml        find it, store its data, serve it over HTTP
 
 Exit codes: 0 done, 1 failed while running, 2 wrong usage or configuration.
 RUST_LOG sets what is logged on standard error, for example RUST_LOG=debug.";
@@ -29,22 +35,109 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Shows it all in one process: an MQTT server, simulated devices, discovery, a monitor per device, one HTTP address
+    Demo(Demo),
+    /// Discovers the devices of Configurations on their MQTT servers, and stores and serves their data
+    Up(Up),
     /// Checks Configurations and says where they are wrong
     Check(Check),
     /// Dry run: which devices a Configuration finds, under which names, and why
     Discover(Discover),
     /// Prints a completion script for a shell
-    #[command(
-        after_help = "Example:\n  akri-mqtt completions bash > ~/.local/share/bash-completion/completions/akri-mqtt"
-    )]
+    #[command(after_help = "Example:\n  source <(akri-mqtt completions bash)")]
     Completions {
         /// The shell
         shell: Shell,
     },
 }
 
+const DEMO_HELP: &str = "\
+Examples:
+  akri-mqtt demo
+  akri-mqtt demo --devices 50 --duration 0
+  akri-mqtt demo --json | jq 'select(.event == \"device_offline\")'
+
+While it runs:
+  curl http://127.0.0.1:8080/v1/devices
+  curl http://127.0.0.1:8080/v1/devices/demo%2Frobot-1/latest
+  curl -N http://127.0.0.1:8080/v1/stream
+
+With --json each line of standard output is one object with `event` and `time`:
+  {\"event\":\"device_online\",\"time\":…,\"device\":\"demo/robot-1\",\"instance\":…}
+  {\"event\":\"message\",\"time\":…,\"device\":…,\"topic\":…,\"payload\":…}
+  {\"event\":\"device_offline\",\"time\":…,\"device\":…,\"reason\":…}
+and the last one is
+  {\"event\":\"summary\",\"devices_seen\":5,\"messages\":130,\"offline_events\":1,…}
+
+A demo of ten seconds or more has room for the crash and the return of a device.";
+
+/// `akri-mqtt demo`.
+#[derive(Args, Debug)]
+#[command(after_help = DEMO_HELP)]
+pub struct Demo {
+    /// How many devices are simulated, 1 to 500
+    #[arg(long, value_name = "N", default_value_t = 5,
+          value_parser = clap::value_parser!(u16).range(1..=MAX_DEMO_DEVICES))]
+    pub devices: u16,
+    /// How long it runs once everything is started, such as 30s or 5m; 0: until Ctrl-C
+    #[arg(long, default_value = "30s", value_parser = parse_duration)]
+    pub duration: Duration,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub json: bool,
+    /// Address of the HTTP API; by default 127.0.0.1:8080, or a free port if that one is taken
+    #[arg(long, value_name = "ADDR")]
+    pub http: Option<SocketAddr>,
+    /// Address of the embedded MQTT server, if other programs are to join in
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub mqtt: SocketAddr,
+    /// Print the Akri Configuration that finds the simulated devices, and do nothing else
+    #[arg(long)]
+    pub print_configuration: bool,
+}
+
 const FILES_HELP: &str = "\
 A file holds one or several YAML documents; those that are no Akri Configuration are passed over.";
+
+const UP_HELP: &str = "\
+Examples:
+  akri-mqtt up -f plant.yaml
+  akri-mqtt up -f plant.yaml -f office.yaml --http 0.0.0.0:8080
+  MQTT_USERNAME=reader MQTT_PASSWORD=… akri-mqtt up -f plant.yaml
+
+Credentials come from the Configuration's discoveryProperties, else from the environment, else \
+from files of --credentials-dir: MQTT_USERNAME, MQTT_PASSWORD, MQTT_CA_CERT, MQTT_CLIENT_CERT, \
+MQTT_CLIENT_KEY (PEM), each also with _<SERVER_NAME> for one server. Those of the environment go \
+to every server of the Configurations, plain names of files only to the hosts of \
+--credentials-hosts. References to Secrets and ConfigMaps need --secrets-dir.
+
+brokerProperties override the properties of a device, as in Akri. brokerSpec, services and \
+capacity mean nothing here: each device has exactly one monitor, in this process.";
+
+/// `akri-mqtt up`.
+#[derive(Args, Debug)]
+#[command(after_help = UP_HELP)]
+pub struct Up {
+    /// File with Akri Configurations; repeatable; - is standard input
+    #[arg(short = 'f', long = "file", value_name = "FILE", required = true,
+          action = clap::ArgAction::Append, long_help = format!("File with Akri Configurations; repeatable; - is standard input. {FILES_HELP}"))]
+    pub files: Vec<PathBuf>,
+    /// Address of the HTTP API; by default 127.0.0.1:8080, or a free port if that one is taken
+    #[arg(long, value_name = "ADDR")]
+    pub http: Option<SocketAddr>,
+    /// Address of the gRPC API; by default 127.0.0.1:50051, or a free port if that one is taken
+    #[arg(long, value_name = "ADDR")]
+    pub grpc: Option<SocketAddr>,
+    /// Where data and the list of devices are kept; by default $XDG_DATA_HOME/akri-mqtt, that is ~/.local/share/akri-mqtt
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Print one JSON object a line: device_online and device_offline
+    #[arg(long)]
+    pub json: bool,
+    /// Where credentials are found.
+    #[command(flatten)]
+    pub credentials: CredentialSources,
+}
 
 /// Where credentials are found that the Configuration does not hold itself.
 #[derive(Args, Clone, Debug, Default)]
@@ -66,9 +159,10 @@ Examples:
   akri-mqtt check -f plant.yaml -f office.yaml -o json
   helm template … | akri-mqtt check -f -
 
-Each fault is one line on standard output, file:line:column: message, which editors and CI systems understand. The exit code is 2
-if there is one, else 0 with a line per file. discoveryDetails are checked for handlers of the name mqtt; a fault inside them is
-shown where it is in the file. The rest of a Configuration is held against what Akri's webhook accepts.";
+Each fault is one line on standard output, file:line:column: message, which editors and CI \
+systems understand. The exit code is 2 if there is one, else 0 with a line per file. \
+discoveryDetails are checked for handlers of the name mqtt; a fault inside them is shown where \
+it is in the file. The rest of a Configuration is held against what Akri's webhook accepts.";
 
 /// `akri-mqtt check`.
 #[derive(Args, Debug)]
@@ -97,8 +191,9 @@ Examples:
   akri-mqtt discover -f plant.yaml
   akri-mqtt discover -f plant.yaml --for 1m -o yaml
 
-It connects with clean sessions and client ids of its own, so it disturbs no discovery handler that runs, and it stores nothing.
-A server that cannot be reached is reported on standard error; if none could be, the exit code is 1.";
+It connects with clean sessions and client ids of its own, so it disturbs no discovery handler \
+that runs, and it stores nothing. A server that cannot be reached is reported on standard error; \
+if none could be, the exit code is 1.";
 
 /// `akri-mqtt discover`.
 #[derive(Args, Debug)]

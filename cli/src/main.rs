@@ -6,11 +6,18 @@ mod args;
 mod check;
 mod configuration;
 mod credentials;
+mod demo;
 mod discover;
+mod engine;
+mod feed;
+mod fleet;
 mod in_process;
 mod output;
+mod ports;
 mod properties;
+mod report;
 mod roster;
+mod up;
 
 fn main() -> std::process::ExitCode {
     app::main()
