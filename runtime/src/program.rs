@@ -167,6 +167,7 @@ mod tests {
     use super::*;
     use crate::logging::LogFormat;
 
+    /// Does what the test wants
     #[derive(Debug, clap::Parser)]
     struct Arguments {
         /// Where state is kept
@@ -238,6 +239,15 @@ mod tests {
             error.to_string(),
             format!("akri-mqtt-test {}\n", version::long())
         );
+    }
+
+    #[test]
+    fn help_begins_with_what_the_program_is_for() {
+        let mut command = command::<Arguments>(PROGRAM);
+        for help in [command.render_help(), command.render_long_help()] {
+            let help = help.to_string();
+            assert!(help.starts_with("Does what the test wants\n"), "{help}");
+        }
     }
 
     #[test]
