@@ -47,7 +47,7 @@ impl Field {
         );
         let announcing = format!(
             "{servers}topics: ['a/{{device}}/data']\npresence:\n  availability: [{{topic: 'a/{{device}}/status'}}]\n  \
-             offlineDelay: 1s\n{presence}"
+             offlineDelay: 1s\n  offlineAfter: 15s\n{presence}"
         );
         let quiet = format!(
             "{servers}topics: ['q/{{device}}/data']\npresence:\n  offlineAfter: 4s\n{presence}"
@@ -250,6 +250,7 @@ async fn no_living_device_goes_when_the_server_is_stopped_and_started() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_living_device_goes_when_the_server_is_killed_and_started() {
+    // A killed server sends no Last Will and may keep a dead device's `online`: only silence tells.
     let server = Mosquitto::start(Config::new().persistent());
     living_devices_stay(server, async |server, _, die| {
         server.kill();
