@@ -7,5 +7,7 @@ mod json;
 pub mod metrics;
 mod payload;
 pub mod service;
+#[cfg(test)]
+mod testing;
 
 pub use service::Service;

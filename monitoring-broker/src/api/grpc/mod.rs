@@ -3,6 +3,8 @@
 
 mod convert;
 mod health;
+#[cfg(test)]
+mod tests;
 
 use std::pin::Pin;
 

@@ -5,6 +5,10 @@ mod params;
 mod problem;
 mod routes;
 mod stream;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_stream;
 
 use std::sync::Arc;
 

@@ -108,7 +108,7 @@ fn body(watcher: Watcher) -> Body {
 }
 
 /// The next event, or a comment with the position, which moves on also when nothing fits the filter.
-async fn next(watcher: &mut Watcher) -> Option<String> {
+pub(super) async fn next(watcher: &mut Watcher) -> Option<String> {
     let event = match tokio::time::timeout(HEARTBEAT, watcher.next()).await {
         Ok(Ok(event)) => event?,
         Ok(Err(error)) => {

@@ -8,6 +8,10 @@ mod page;
 mod query;
 mod readings;
 mod start;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_watch;
 mod view;
 mod watch;
 

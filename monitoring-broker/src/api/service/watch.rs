@@ -162,6 +162,12 @@ impl Watcher {
         }
     }
 
+    /// Events that wait for the consumer.
+    #[cfg(test)]
+    pub(super) fn queue_len(&self) -> usize {
+        self.queue.len()
+    }
+
     fn event(&mut self, waiting: Waiting) -> WatchEvent {
         match waiting {
             Waiting::Message(stored) => {
@@ -205,6 +211,8 @@ impl Watcher {
         if latest <= self.after {
             return Ok(());
         }
+        // The memory of the latest blocks may still have what retention has deleted, but not its names.
+        self.gap(self.service.store.oldest().saturating_sub(1).min(latest));
         let lag = latest - self.after;
         let lag = i64::try_from(lag).unwrap_or(i64::MAX);
         self.service.metrics.watch_lag.set(lag);
@@ -245,10 +253,12 @@ impl Watcher {
         let catalog = store.catalog();
         for (sequence, record) in found {
             let topic = record.inline.is_none().then_some(record.topic);
-            if let Some(stored) = Stored::name(&catalog, sequence, record)
-                && self.wants(topic, &stored)
-            {
-                self.queue.push_back(Waiting::Message(stored));
+            match Stored::name(&catalog, sequence, record) {
+                Some(stored) if self.wants(topic, &stored) => {
+                    self.queue.push_back(Waiting::Message(stored));
+                }
+                Some(_) => {}
+                None => self.push_gap(sequence, sequence),
             }
         }
         self.after = self.after.max(block.last);
@@ -287,11 +297,22 @@ impl Watcher {
         if to <= self.after {
             return;
         }
+        self.push_gap(self.after + 1, to);
+        self.after = to;
+    }
+
+    fn push_gap(&mut self, first: u64, last: u64) {
+        if let Some(Waiting::Gap { to, .. }) = self.queue.back_mut()
+            && *to > 0
+            && *to + 1 == first
+        {
+            *to = last;
+            return;
+        }
         self.queue.push_back(Waiting::Gap {
-            from: self.after + 1,
-            to,
+            from: first,
+            to: last,
             reason: "Retention has deleted these messages.".to_owned(),
         });
-        self.after = to;
     }
 }
