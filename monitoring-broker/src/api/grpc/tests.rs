@@ -202,6 +202,11 @@ async fn errors_have_their_codes_and_name_the_field() {
         many.message(),
         "page_size: found 10001, allowed: 1 to 10000"
     );
+}
+
+#[tokio::test]
+async fn wrong_times_and_orders_are_refused_and_publishing_is_off() {
+    let mut server = start().await;
     let time = prost_types::Timestamp {
         seconds: 0,
         nanos: -1,

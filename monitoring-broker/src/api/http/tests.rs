@@ -161,67 +161,69 @@ async fn history_is_bounded_by_time_and_order_and_goes_on_with_its_token() {
     assert_eq!(values, [3, 2]);
 }
 
+/// Request, parameter, part of the detail.
+const WRONG: &[(&str, &str, &str)] = &[
+    (
+        "messages?limt=5",
+        "limt",
+        "allowed: topic, from, to, order, limit, page_token",
+    ),
+    ("messages?limit=0", "limit", "found 0, allowed: 1 to 10000"),
+    (
+        "messages?limit=10001",
+        "limit",
+        "found 10001, allowed: 1 to 10000",
+    ),
+    (
+        "messages?limit=x",
+        "limit",
+        "found \"x\", allowed: 1 to 10000",
+    ),
+    ("messages?limit=1&limit=2", "limit", "found it twice"),
+    (
+        "messages?from=yesterday",
+        "from",
+        "found \"yesterday\", allowed: RFC 3339",
+    ),
+    ("messages?from=20&to=10", "to", "allowed: not before `from`"),
+    (
+        "messages?order=up",
+        "order",
+        "found \"up\", allowed: desc or asc",
+    ),
+    ("messages?topic=a/%23/b", "topic", "an MQTT topic filter"),
+    ("messages?topic=%ff", "topic", "not UTF-8"),
+    ("messages?page_token=x", "page_token", "next_page_token"),
+    (
+        "readings?min=NaN",
+        "min",
+        "found NaN, allowed: a finite number",
+    ),
+    (
+        "readings?max=hot",
+        "max",
+        "found \"hot\", allowed: a number",
+    ),
+    ("latest?limit=5", "limit", "allowed: topic"),
+    (
+        "stream?last_event_id=x",
+        "last_event_id",
+        "<store_id>:<sequence>",
+    ),
+    (
+        "stream?presence=no",
+        "presence",
+        "found \"no\", allowed: true or false",
+    ),
+];
+
 #[tokio::test]
 async fn wrong_parameters_are_problems_that_name_them() {
     let server = Server::start().await;
-    let cases = [
-        (
-            "messages?limt=5",
-            "limt",
-            "allowed: topic, from, to, order, limit, page_token",
-        ),
-        ("messages?limit=0", "limit", "found 0, allowed: 1 to 10000"),
-        (
-            "messages?limit=10001",
-            "limit",
-            "found 10001, allowed: 1 to 10000",
-        ),
-        (
-            "messages?limit=x",
-            "limit",
-            "found \"x\", allowed: 1 to 10000",
-        ),
-        ("messages?limit=1&limit=2", "limit", "found it twice"),
-        (
-            "messages?from=yesterday",
-            "from",
-            "found \"yesterday\", allowed: RFC 3339",
-        ),
-        ("messages?from=20&to=10", "to", "allowed: not before `from`"),
-        (
-            "messages?order=up",
-            "order",
-            "found \"up\", allowed: desc or asc",
-        ),
-        ("messages?topic=a/%23/b", "topic", "an MQTT topic filter"),
-        ("messages?topic=%ff", "topic", "not UTF-8"),
-        ("messages?page_token=x", "page_token", "next_page_token"),
-        (
-            "readings?min=NaN",
-            "min",
-            "found NaN, allowed: a finite number",
-        ),
-        (
-            "readings?max=hot",
-            "max",
-            "found \"hot\", allowed: a number",
-        ),
-        ("latest?limit=5", "limit", "allowed: topic"),
-        (
-            "stream?last_event_id=x",
-            "last_event_id",
-            "<store_id>:<sequence>",
-        ),
-        (
-            "stream?presence=no",
-            "presence",
-            "found \"no\", allowed: true or false",
-        ),
-    ];
-    for (rest, field, text) in cases {
+    for (rest, field, text) in WRONG {
         let target = format!("/v1/devices/plant-a%2Fr1/{rest}");
         let (status, problem) = server.problem("GET", &target).await;
-        assert_eq!((status, &problem["field"]), (400, &json!(field)), "{rest}");
+        assert_eq!((status, &problem["field"]), (400, &json!(*field)), "{rest}");
         let detail = problem["detail"].as_str().unwrap();
         assert!(detail.contains(text), "{rest}: {detail}");
     }

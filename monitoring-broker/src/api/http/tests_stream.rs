@@ -108,7 +108,7 @@ async fn last_event_id_resumes_without_gap_or_repetition_while_messages_arrive()
         stream
             .until(&format!(
                 "id: {}\nevent: message\n",
-                server.bench.cursor(sequence as u64)
+                server.bench.cursor(u64::try_from(sequence).unwrap())
             ))
             .await;
         let seen = stream.messages().into_iter().take(17).collect::<Vec<_>>();
