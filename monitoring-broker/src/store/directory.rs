@@ -11,6 +11,7 @@ use super::StoreError;
 pub const DATABASE: &str = "store.db";
 const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
 const RESERVE: &str = "reserve";
+const DAMAGED: &str = "damaged";
 /// A retention pass changes fewer than 100 pages of 4 KiB; this is five times as much.
 pub const RESERVE_BYTES: usize = 2 << 20;
 
@@ -60,6 +61,24 @@ pub fn move_aside(directory: &Path) -> Result<PathBuf, StoreError> {
         }
     }
     Ok(base)
+}
+
+/// Notes that the database is damaged, for the next start.
+pub fn mark_damaged(directory: &Path, reason: &str) {
+    if let Err(error) = replace(&directory.join(DAMAGED), reason.as_bytes()) {
+        tracing::error!(%error, "the damage cannot be noted for the next start");
+    }
+}
+
+/// Why the database was found damaged in an earlier run.
+pub fn damage(directory: &Path) -> Option<String> {
+    fs::read_to_string(directory.join(DAMAGED)).ok()
+}
+
+/// The damaged database is out of the way.
+pub fn forget_damage(directory: &Path) {
+    // Without it there was none.
+    let _ = fs::remove_file(directory.join(DAMAGED));
 }
 
 /// Bytes of the database with its log.

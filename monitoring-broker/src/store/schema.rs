@@ -58,9 +58,12 @@ impl From<rusqlite::Error> for StoreError {
 
 /// Opens the store of a directory. One that is damaged or unknown is moved aside, and a new one is made.
 pub fn open_or_move_aside(path: &Path) -> Result<Opened, StoreError> {
-    match open(path) {
+    let noted = directory::damage(path).map(StoreError::Damaged);
+    let opened = noted.map_or_else(|| open(path), Err);
+    match opened {
         Err(reason @ (StoreError::Damaged(_) | StoreError::Unknown(_))) => {
             let aside = directory::move_aside(path)?;
+            directory::forget_damage(path);
             tracing::error!(
                 %reason, moved_to = %aside.display(),
                 "the store cannot be read, it was moved aside and a new one is made"

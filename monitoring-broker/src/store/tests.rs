@@ -243,7 +243,7 @@ async fn qos_2_message_is_stored_once_until_its_id_is_released_also_across_resta
         again.packet = Some((session.packet_ids(), 7));
         store.append(again).await.unwrap();
         store.sync().await.unwrap();
-        assert_eq!(all(&store).await.len() as u64, round + 1);
+        assert_eq!(u64::try_from(all(&store).await.len()).unwrap(), round + 1);
         session.release(7).await.unwrap();
         session.release(7).await.unwrap();
         assert!(!session.contains(7));
@@ -432,6 +432,23 @@ async fn store_that_cannot_be_read_is_moved_aside_and_not_changed() {
 }
 
 #[tokio::test]
+async fn damage_that_the_writer_met_is_moved_aside_at_the_next_start() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let first = store.id().to_owned();
+    store.close().await;
+    drop(store);
+    directory::mark_damaged(bench.directory.path(), "a page is not what it should be");
+    let store = bench.open();
+    assert_ne!(store.id(), first);
+    let second = store.id().to_owned();
+    store.close().await;
+    drop(store);
+    assert_eq!(bench.open().id(), second);
+    assert!(bench.directory.path().join("store.db.aside-0").exists());
+}
+
+#[tokio::test]
 async fn reads_do_not_block_the_writer() {
     let bench = Bench::new();
     let store = bench.open();
@@ -595,7 +612,10 @@ async fn full_disk_stops_acknowledging_and_goes_on_when_there_is_room_without_a_
     .await;
     assert_eq!(*status.borrow_and_update(), Status::Ready);
     let stored = all(&store).await;
-    assert_eq!(numbers(&stored), (1..=total as u64).collect::<Vec<_>>());
+    assert_eq!(
+        numbers(&stored),
+        (1..=u64::try_from(total).unwrap()).collect::<Vec<_>>()
+    );
     for (number, (_, payload)) in stored.iter().enumerate() {
         assert_eq!(payload.split(' ').next().unwrap(), number.to_string());
     }

@@ -81,6 +81,9 @@ impl Writer {
             Ok(()) => Status::Closed,
             Err(error) => {
                 tracing::error!(%error, "the store failed");
+                if let StoreError::Damaged(reason) = &error {
+                    directory::mark_damaged(&self.config.directory, reason);
+                }
                 Status::Failed(error)
             }
         };
