@@ -4,12 +4,12 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use akri_mqtt_core::details::MqttRules;
 use akri_mqtt_core::identity::DeviceId;
 use akri_mqtt_core::properties::DeviceSpec;
-use akri_mqtt_runtime::metrics::Registry;
+use akri_mqtt_runtime::metrics::{self, Registry};
 use akri_mqtt_runtime::{Health, Shutdown, Tasks};
 use akri_mqtt_session::{Credentials, Options};
 use jiff::Timestamp;
@@ -135,6 +135,38 @@ impl Monitor {
         })
     }
 
+    /// Opens the store and serves both ports, with tasks of its own: for a program that does more than this.
+    ///
+    /// # Errors
+    /// As [`Monitor::open`].
+    pub async fn start(
+        options: MonitorOptions,
+        http: TcpListener,
+        grpc: TcpListener,
+        shutdown: &Shutdown,
+    ) -> Result<Self, MonitorError> {
+        let tasks = Arc::new(Tasks::new(shutdown.child()));
+        let monitor = Self::open(options, Health::new(), tasks).await?;
+        let mut registry = metrics::registry("akri-mqtt-monitoring-broker", SystemTime::now());
+        monitor.register(&mut registry);
+        monitor.serve(http, grpc, registry);
+        Ok(monitor)
+    }
+
+    /// Stops the tasks of a started monitor: sessions keep their persistence, what waits is committed.
+    ///
+    /// # Errors
+    /// The reason why a task had ended before.
+    pub async fn close(self) -> anyhow::Result<()> {
+        let Self { tasks, .. } = self;
+        tasks.shutdown().trigger();
+        match Arc::try_unwrap(tasks) {
+            Ok(tasks) => tasks.join().await,
+            // Whoever shares them joins them.
+            Err(_) => Ok(()),
+        }
+    }
+
     /// The API without its servers.
     #[must_use]
     pub fn service(&self) -> &Service {
@@ -162,7 +194,7 @@ impl Monitor {
         let key = format!("{} {rules}", device.session_key());
         let mut sessions = self.sessions.lock().await;
         if !sessions.by_key.contains_key(&key) {
-            let session = self.start(&device, &rules, credentials).await?;
+            let session = self.open_session(&device, &rules, credentials).await?;
             sessions.by_key.insert(key.clone(), session);
         }
         let id = device.id.clone();
@@ -210,7 +242,7 @@ impl Monitor {
         self.tasks.critical("grpc", served);
     }
 
-    async fn start(
+    async fn open_session(
         &self,
         device: &DeviceSpec,
         rules: &str,

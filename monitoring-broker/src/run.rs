@@ -56,11 +56,8 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     }
     monitor.serve(http, grpc, registry);
     tasks.shutdown().triggered().await;
-    drop(monitor);
-    match Arc::try_unwrap(tasks) {
-        Ok(tasks) => tasks.join().await,
-        Err(_) => anyhow::bail!("the tasks are still in use"),
-    }
+    drop(tasks);
+    monitor.close().await
 }
 
 /// The credentials of a server, from files that are watched, else from the environment.

@@ -160,7 +160,8 @@ async fn killed_twenty_times(config: Config) {
         let mut pipes = pipes;
         for number in 0_u64.. {
             for pipe in &mut pipes {
-                writeln!(pipe, "{number}").unwrap();
+                // In one piece: mosquitto_pub takes a part of a line for a line.
+                pipe.write_all(format!("{number}\n").as_bytes()).unwrap();
             }
             let pace = stopped.recv_timeout(Duration::from_millis(10));
             if !matches!(pace, Err(std::sync::mpsc::RecvTimeoutError::Timeout)) {
@@ -185,18 +186,17 @@ async fn killed_twenty_times(config: Config) {
     }
     let expected: Vec<String> = (0..count).map(|number| number.to_string()).collect();
     let all: BTreeSet<_> = expected.iter().cloned().collect();
-    until("everything of QoS 1", || {
-        broker
-            .payloads(topics[0])
-            .into_iter()
-            .collect::<BTreeSet<_>>()
-            == all
-    })
-    .await;
     until("everything of QoS 2", || {
         broker.payloads(topics[1]).len() >= expected.len()
     })
     .await;
+    let found: BTreeSet<_> = broker.payloads(topics[0]).into_iter().collect();
+    let lost: Vec<_> = all.difference(&found).collect();
+    let foreign: Vec<_> = found.difference(&all).collect();
+    assert!(
+        lost.is_empty() && foreign.is_empty(),
+        "of {count} lost {lost:?}, not sent {foreign:?}"
+    );
     assert_eq!(broker.payloads(topics[1]), expected);
     println!("{count} messages of each quality over 20 kills");
     assert_resumes(&broker).await;

@@ -470,4 +470,4 @@ impl Task {
 }
 
 /// How soon a deadline that waits for a packet is looked at again.
-const PROBE: std::time::Duration = std::time::Duration::from_millis(10);
+const PROBE: std::time::Duration = std::time::Duration::from_millis(250);
