@@ -1,7 +1,7 @@
 //! One store, its sessions and its two servers in one process. In: devices that are added and removed at
 //! run time, bound listeners. Out: gRPC and HTTP over all of them. What starts it is left to the caller.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -180,7 +180,7 @@ impl Monitor {
         self.service.metrics.register(registry);
     }
 
-    /// Watches a device. Devices of one server, prefix and options share a session and the credentials of the first.
+    /// Watches one more device; see [`Monitor::add_all`].
     ///
     /// # Errors
     /// When the store or the data directory fails.
@@ -189,21 +189,45 @@ impl Monitor {
         device: DeviceSpec,
         credentials: watch::Receiver<Credentials>,
     ) -> Result<(), MonitorError> {
-        self.remove(&device.id).await?;
-        let rules = options_text(&device.mqtt);
-        let key = format!("{} {rules}", device.session_key());
+        self.add_all(vec![(device, credentials)]).await
+    }
+
+    /// Watches devices. Those of one server, prefix and options share a session and the credentials of the first.
+    /// After a restart give all of them at once: a session connects with its devices known, and what the
+    /// server has queued for one that is not known yet would be nobody's.
+    ///
+    /// # Errors
+    /// When the store or the data directory fails.
+    pub async fn add_all(
+        &self,
+        devices: Vec<(DeviceSpec, watch::Receiver<Credentials>)>,
+    ) -> Result<(), MonitorError> {
+        let mut groups: BTreeMap<String, Vec<(DeviceSpec, watch::Receiver<Credentials>)>> =
+            BTreeMap::new();
+        for (device, credentials) in devices {
+            self.remove(&device.id).await?;
+            let key = format!("{} {}", device.session_key(), options_text(&device.mqtt));
+            groups.entry(key).or_default().push((device, credentials));
+        }
         let mut sessions = self.sessions.lock().await;
-        if !sessions.by_key.contains_key(&key) {
-            let session = self.open_session(&device, &rules, credentials).await?;
-            sessions.by_key.insert(key.clone(), session);
+        for (key, group) in groups {
+            for (device, _) in &group {
+                sessions.by_device.insert(device.id.clone(), key.clone());
+            }
+            if let Some(session) = sessions.by_key.get_mut(&key) {
+                for (device, _) in group {
+                    let id = device.id.clone();
+                    let sent = session.commands.send(Command::Add(Arc::new(device))).await;
+                    sent.map_err(|_| MonitorError::Ended(id))?;
+                    session.devices += 1;
+                }
+                continue;
+            }
+            let session = self.open_session(group).await?;
+            sessions
+                .by_key
+                .extend(session.map(|session| (key, session)));
         }
-        let id = device.id.clone();
-        if let Some(session) = sessions.by_key.get_mut(&key) {
-            session.devices += 1;
-            let sent = session.commands.send(Command::Add(Arc::new(device))).await;
-            sent.map_err(|_| MonitorError::Ended(id.clone()))?;
-        }
-        sessions.by_device.insert(id, key);
         Ok(())
     }
 
@@ -244,13 +268,15 @@ impl Monitor {
 
     async fn open_session(
         &self,
-        device: &DeviceSpec,
-        rules: &str,
-        credentials: watch::Receiver<Credentials>,
-    ) -> Result<Session, MonitorError> {
+        group: Vec<(DeviceSpec, watch::Receiver<Credentials>)>,
+    ) -> Result<Option<Session>, MonitorError> {
+        let Some((device, credentials)) = group.first().cloned() else {
+            return Ok(None);
+        };
+        let rules = options_text(&device.mqtt);
         let key = device.session_key();
         let prefix = &device.mqtt.client_id_prefix;
-        let client_id = self.ids.lock().await.make(prefix, &key, rules)?;
+        let client_id = self.ids.lock().await.make(prefix, &key, &rules)?;
         let server = device.server.name.clone();
         let memory = self
             .service
@@ -265,9 +291,10 @@ impl Monitor {
         options.insecure_skip_verify = device.mqtt.insecure_skip_verify;
         options.event_capacity = EVENTS;
         options.event_bytes = EVENT_BYTES;
-        let wanted = ingest::subscriptions(std::iter::once(device));
+        let wanted = ingest::subscriptions(group.iter().map(|(device, _)| device));
         let state = Arc::clone(&memory);
         let (handle, events) = akri_mqtt_session::start(options, credentials, state, wanted);
+        let devices = group.len();
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let condition = format!("subscribed to {server} {key}");
         let parts = Parts {
@@ -279,6 +306,10 @@ impl Monitor {
             devices: Arc::clone(&self.service.devices),
             ready: self.health.condition(condition, "not connected yet"),
             metrics: self.ingest.clone(),
+            initial: group
+                .into_iter()
+                .map(|(device, _)| Arc::new(device))
+                .collect(),
             commands: receiver,
         };
         let shutdown = self.tasks.shutdown().child();
@@ -286,11 +317,11 @@ impl Monitor {
             "ingest",
             supervised(parts, shutdown.clone(), self.tasks.shutdown().clone()),
         );
-        Ok(Session {
+        Ok(Some(Session {
             commands,
-            devices: 0,
+            devices,
             shutdown,
-        })
+        }))
     }
 }
 

@@ -42,6 +42,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let monitor = Monitor::open(args.options(), Health::new(), Arc::clone(&tasks)).await?;
     monitor.register(&mut registry);
     let mut servers: BTreeMap<String, watch::Receiver<Credentials>> = BTreeMap::new();
+    let mut watched = Vec::new();
     for device in devices {
         let key = device.session_key().to_string();
         let known = match servers.get(&key) {
@@ -52,8 +53,9 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
                 made
             }
         };
-        monitor.add(device, known).await?;
+        watched.push((device, known));
     }
+    monitor.add_all(watched).await?;
     monitor.serve(http, grpc, registry);
     tasks.shutdown().triggered().await;
     drop(tasks);

@@ -45,6 +45,8 @@ pub struct Parts {
     pub ready: Condition,
     /// What it counts.
     pub metrics: IngestMetrics,
+    /// Devices that are there from the start: what the server has queued for them comes with the connection.
+    pub initial: Vec<Arc<DeviceSpec>>,
     /// Devices that come and go.
     pub commands: mpsc::Receiver<Command>,
 }
@@ -140,6 +142,10 @@ pub async fn run(parts: Parts, shutdown: Shutdown) -> anyhow::Result<()> {
         last_packet: None,
         now: now(),
     };
+    // Before the first event: a message without a route is nobody's, and is acknowledged without being stored.
+    for spec in std::mem::take(&mut task.parts.initial) {
+        task.add(spec).await?;
+    }
     loop {
         let due = task
             .due
