@@ -26,6 +26,9 @@ use crate::roster::Template;
 /// Time between two frames of a live table.
 const FRAME: Duration = Duration::from_millis(250);
 
+/// How long the first lists of all Configurations are waited for: a roster that was kept is sent at once.
+const FIRST_LISTS: Duration = Duration::from_millis(500);
+
 /// What an engine is made of.
 pub struct Setup<'a> {
     /// The Configurations; all of them for our handler.
@@ -47,6 +50,8 @@ pub struct Engine {
     presences: Presences,
     fleet: Fleet,
     lists: mpsc::Receiver<List>,
+    /// How many Configurations there are.
+    requests: usize,
     /// Stops the agent's part and the handler; not the user's signal, so that the order of the stop is ours.
     stop: Shutdown,
     /// Where the sockets are; removed at the end.
@@ -85,6 +90,7 @@ impl Engine {
             handler,
             fleet,
             lists,
+            requests: setup.configurations.len(),
             stop,
             _sockets: sockets,
         })
@@ -101,6 +107,10 @@ impl Engine {
         until: Option<Instant>,
         shutdown: &Shutdown,
     ) -> anyhow::Result<()> {
+        let first = self.first_lists().await;
+        if self.take(first, reporter).await? == Reader::Gone {
+            return Ok(());
+        }
         let mut frames = tokio::time::interval(FRAME);
         frames.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -112,7 +122,7 @@ impl Engine {
                 Some(list) = self.lists.recv() => tokio::select! {
                     // Thousands of monitors take a moment to start, and a stop must not wait for them.
                     () = shutdown.triggered() => return Ok(()),
-                    told = self.take(list, reporter) => told?,
+                    told = self.take(vec![list], reporter) => told?,
                 },
                 Some(message) = next(messages) => reporter.event(&message)?,
                 _ = frames.tick() => reporter.tick(Timestamp::now())?,
@@ -123,8 +133,25 @@ impl Engine {
         }
     }
 
-    async fn take(&mut self, list: List, reporter: &mut Reporter) -> std::io::Result<Reader> {
-        for (id, mut event) in self.fleet.apply(list).await {
+    /// The first list of each Configuration, as far as they come soon: those of a restart do, and their devices may share a
+    /// session that is resumed.
+    async fn first_lists(&mut self) -> Vec<List> {
+        let mut lists: Vec<List> = Vec::new();
+        let gather = async {
+            while lists.len() < self.requests {
+                match self.lists.recv().await {
+                    Some(list) => lists.push(list),
+                    None => return,
+                }
+            }
+        };
+        // Those that come later are taken as they come.
+        let _ = tokio::time::timeout(FIRST_LISTS, gather).await;
+        lists
+    }
+
+    async fn take(&mut self, lists: Vec<List>, reporter: &mut Reporter) -> anyhow::Result<Reader> {
+        for (id, mut event) in self.fleet.apply(lists).await? {
             if let Kind::Offline { reason } = &mut event.kind {
                 *reason = self.reason(&id).await;
             }

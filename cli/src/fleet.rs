@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use akri_mqtt_core::credentials::Credentials;
 use akri_mqtt_core::identity::DeviceId;
 use akri_mqtt_core::properties::DeviceSpec;
 use akri_mqtt_monitoring_broker::{Monitor, MonitorOptions};
@@ -13,12 +14,16 @@ use akri_mqtt_proto::akri::Device;
 use akri_mqtt_runtime::{Health, Shutdown, Tasks, metrics};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tracing::warn;
 
 use crate::agent::List;
 use crate::credentials::Accounts;
 use crate::report::{Event, Kind};
 use crate::roster::{self, Step, Template, Wanted};
+
+/// What is presented to a server, now and later.
+type Presented = watch::Receiver<Credentials>;
 
 /// What a fleet is made of.
 pub struct FleetParts<'a> {
@@ -50,8 +55,8 @@ impl Fleet {
     /// # Errors
     /// The store cannot be opened.
     pub async fn start(parts: FleetParts<'_>) -> anyhow::Result<Self> {
-        let tasks = Arc::new(Tasks::new(Shutdown::new()));
         let options = MonitorOptions::new(parts.data_dir);
+        let tasks = Arc::new(Tasks::new(Shutdown::new()));
         let monitor = Monitor::open(options, Health::new(), Arc::clone(&tasks)).await?;
         let mut registry = metrics::registry("akri-mqtt", SystemTime::now());
         monitor.register(&mut registry);
@@ -66,19 +71,24 @@ impl Fleet {
         })
     }
 
-    /// Takes in a list, and starts and stops monitors accordingly.
-    pub async fn apply(&mut self, list: List) -> Vec<(DeviceId, Event)> {
-        if let Some(devices) = self.lists.get_mut(list.request) {
-            *devices = list.devices;
+    /// Takes in lists, and starts and stops monitors accordingly. All that start do so together: a session that is resumed has
+    /// to know its devices before the server sends what it has queued for them.
+    ///
+    /// # Errors
+    /// The store or the data directory failed.
+    pub async fn apply(&mut self, lists: Vec<List>) -> anyhow::Result<Vec<(DeviceId, Event)>> {
+        for list in lists {
+            if let Some(devices) = self.lists.get_mut(list.request) {
+                *devices = list.devices;
+            }
         }
         let wanted = roster::wanted(&self.templates, &self.lists);
         let mut events = Vec::new();
+        let mut starting = Vec::new();
         for step in roster::steps(&self.running, &wanted) {
             let (id, kind) = match step {
                 Step::Stop(id) => {
-                    if let Err(error) = self.monitor.remove(&id).await {
-                        warn!(device = %id, %error, "its monitor did not stop as it should");
-                    }
+                    self.monitor.remove(&id).await?;
                     self.running.remove(&id);
                     (id, Kind::Offline { reason: None })
                 }
@@ -86,9 +96,12 @@ impl Fleet {
                     let Some(device) = wanted.get(&id) else {
                         continue;
                     };
-                    if let Err(error) = self.start_monitor(device).await {
-                        warn!(device = %id, error = format!("{error:#}"), "no monitor for this device");
-                        continue;
+                    match self.prepare(device) {
+                        Ok(prepared) => starting.push(prepared),
+                        Err(error) => {
+                            warn!(device = %id, error = format!("{error:#}"), "no monitor for this device");
+                            continue;
+                        }
                     }
                     let instance = device.instance.clone();
                     self.running.insert(id.clone(), device.clone());
@@ -102,14 +115,14 @@ impl Fleet {
             };
             events.push((id, event));
         }
-        events
+        self.monitor.add_all(starting).await?;
+        Ok(events)
     }
 
-    async fn start_monitor(&mut self, device: &Wanted) -> anyhow::Result<()> {
+    fn prepare(&mut self, device: &Wanted) -> anyhow::Result<(DeviceSpec, Presented)> {
         let spec = DeviceSpec::from_properties(&device.properties)?;
         let credentials = self.accounts.of(device.configuration, &spec.server)?;
-        self.monitor.add(spec, credentials).await?;
-        Ok(())
+        Ok((spec, credentials))
     }
 
     /// Returns when the store or a server of the APIs has failed. Until then it passes on credentials that change.
