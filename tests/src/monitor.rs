@@ -69,13 +69,22 @@ impl MonitorProcess {
             .unwrap_or_default()
     }
 
-    async fn wait_for(&self, what: &str, condition: impl Fn(&Self) -> bool) {
+    /// Waits until the answer to `GET path` fulfils a condition.
+    async fn wait_for(
+        &self,
+        path: &str,
+        what: &str,
+        condition: impl Fn(&serde_json::Value) -> bool,
+    ) {
         let end = Instant::now() + DEADLINE;
-        while !condition(self) {
+        loop {
+            let answer = self.get(path);
+            if condition(&answer) {
+                return;
+            }
             assert!(
                 Instant::now() < end,
-                "not in time: {what}; devices: {}",
-                self.get("/v1/devices?page_size=1000")
+                "not in time: {what}; last answer: {answer}"
             );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -89,8 +98,7 @@ impl MonitorProcess {
         for device in devices {
             let path = format!("/v1/devices/{}/latest", device.replace('/', "%2F"));
             let what = format!("a message of {device}");
-            self.wait_for(&what, |monitor| {
-                let answer = monitor.get(&path);
+            self.wait_for(&path, &what, |answer| {
                 answer["messages"].as_array().is_some_and(|messages| {
                     messages
                         .iter()
@@ -108,8 +116,8 @@ impl MonitorProcess {
     pub async fn wait_for_presence(&self, device: &str, state: &str, word: &str) {
         let path = format!("/v1/devices/{}", device.replace('/', "%2F"));
         let what = format!("{device} {state}, {word:?}");
-        self.wait_for(&what, |monitor| {
-            let presence = &monitor.get(&path)["presence"];
+        self.wait_for(&path, &what, |answer| {
+            let presence = &answer["presence"];
             presence["state"] == state
                 && presence["reason"]
                     .as_str()
