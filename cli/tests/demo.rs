@@ -174,6 +174,7 @@ fn two_hundred_devices_appear_and_one_of_them_crashes() {
     assert_eq!(demo.wait(STOP).code(), Some(0), "{:?}", demo.drain());
     let summary = events.last().unwrap();
     assert_eq!(summary["devices_seen"], 200, "{summary}");
+    assert!(summary["messages"].as_u64().unwrap() > 200, "{summary}");
     assert!(
         summary["offline_events"].as_u64().unwrap() >= 1,
         "{summary}"
