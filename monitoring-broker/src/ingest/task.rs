@@ -427,10 +427,12 @@ impl Task {
     ) -> anyhow::Result<()> {
         let id = &watched.spec.id;
         // A deadline that has passed waits for a packet of the server; it is looked at again soon.
-        let next = watched
-            .machine
-            .poll_timeout()
-            .map(|at| at.max(now.mono + PROBE));
+        let soon = now.mono + PROBE;
+        let next = if watched.machine.needs_probe().is_empty() {
+            watched.machine.poll_timeout().map(|at| at.max(soon))
+        } else {
+            Some(soon)
+        };
         // Deadlines mostly move away with every message: the old one may stay and find nothing to do.
         let is_earlier = match (watched.due, next) {
             (Some(before), Some(next)) => next < before,
