@@ -80,6 +80,7 @@ struct Entry {
     members: BTreeSet<u64>,
     commands: mpsc::Sender<Command>,
     info: SessionInfo,
+    state: Arc<FileState>,
 }
 
 type Place = (SessionKey, u32);
@@ -256,6 +257,13 @@ impl Pool {
             .collect()
     }
 
+    /// Says that what the sessions have on disk is in use.
+    pub fn touch_states(&self) {
+        for entry in self.lock().values() {
+            entry.state.touch();
+        }
+    }
+
     fn credentials(&self, join: &Join) -> Result<Credentials, CredentialError> {
         self.parts
             .files
@@ -288,7 +296,7 @@ impl Pool {
                 join.legacy,
             ),
             sender,
-            state,
+            Arc::clone(&state),
         );
         let task = session.run(events, inbox, self.parts.shutdown.clone());
         self.parts.vital.spawn(format!("session {client_id}"), task);
@@ -302,6 +310,7 @@ impl Pool {
             members: BTreeSet::new(),
             commands,
             info,
+            state,
         }
     }
 

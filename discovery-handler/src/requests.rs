@@ -27,6 +27,7 @@ use crate::request::{self, Command, Request};
 use crate::request_view::Numbers;
 use crate::rosters::{self, RosterFile};
 use crate::running::{self, Key, Running};
+use crate::session_state;
 use crate::state_dir::StateDir;
 use crate::streams::{Lists, OpenStream};
 use crate::view::RequestView;
@@ -85,6 +86,7 @@ impl Requests {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         rosters::prune(&parts.state, SystemTime::now());
+        session_state::prune(&parts.state, SystemTime::now());
         Self {
             parts: Arc::new(parts),
             running: Arc::default(),
@@ -176,9 +178,11 @@ impl Requests {
         let tick = Duration::from_secs(1).min(self.parts.timing.idle);
         let mut ticks = tokio::time::interval(tick);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut touches = tokio::time::interval(session_state::TOUCH);
         loop {
             tokio::select! {
                 () = self.parts.shutdown.triggered() => return Ok(()),
+                _ = touches.tick() => self.parts.pool.touch_states(),
                 _ = ticks.tick() => {}
                 _ = open.changed() => {}
             }

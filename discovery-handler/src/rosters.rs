@@ -142,11 +142,7 @@ fn read(state: &StateDir, name: &str) -> Option<Saved> {
 
 /// Removes rosters that nobody has written for a week.
 pub fn prune(state: &StateDir, now: SystemTime) {
-    for (name, modified) in state.list(SUFFIX) {
-        if now.duration_since(modified).is_ok_and(|age| age > KEEP) {
-            state.remove(&name);
-        }
-    }
+    state.prune(SUFFIX, KEEP, now);
 }
 
 #[cfg(test)]

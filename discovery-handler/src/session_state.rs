@@ -4,10 +4,22 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use akri_mqtt_session::{BoxFuture, MemoryState, QoS, SessionState, StateError};
 
 use crate::state_dir::StateDir;
+
+const SUFFIX: &str = ".session.json";
+/// The memory of a client id that nobody has used for so long is removed; servers forget sooner.
+const KEEP: Duration = Duration::from_secs(30 * 24 * 3_600);
+/// How often a running session says that its memory is in use, for siblings that prune.
+pub const TOUCH: Duration = Duration::from_secs(24 * 3_600);
+
+/// Removes what sessions have left that have not run for 30 days.
+pub fn prune(directory: &StateDir, now: SystemTime) {
+    directory.prune(SUFFIX, KEEP, now);
+}
 
 /// The memory of one client id.
 #[derive(Debug)]
@@ -21,8 +33,9 @@ impl FileState {
     /// Reads what an earlier process with this client id has left.
     #[must_use]
     pub fn load(client_id: &str, directory: &StateDir) -> Arc<Self> {
-        let file = format!("{}.session.json", crate::naming::sanitise(client_id));
+        let file = format!("{}{SUFFIX}", crate::naming::sanitise(client_id));
         let memory = MemoryState::new();
+        directory.touch(&file);
         let held = directory
             .read(&file)
             .map(|bytes| serde_json::from_slice::<Vec<(String, u8)>>(&bytes));
@@ -43,6 +56,11 @@ impl FileState {
             directory: directory.clone(),
             file,
         })
+    }
+
+    /// Keeps siblings from taking it for something that is left over.
+    pub fn touch(&self) {
+        self.directory.touch(&self.file);
     }
 
     /// Remembers the id of a QoS 2 message that is about to be acknowledged.
@@ -116,5 +134,26 @@ mod tests {
                 .subscriptions()
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn what_a_session_left_is_removed_30_days_after_its_last_use() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDir::open(directory.path());
+        let held = [("a/#".to_owned(), QoS::AtMostOnce)];
+        for client in ["used", "unused"] {
+            let left = FileState::load(client, &state);
+            left.set_subscriptions(&held).unwrap();
+            let file = directory.path().join(format!("{client}{SUFFIX}"));
+            let file = std::fs::File::options().write(true).open(file).unwrap();
+            file.set_modified(SystemTime::now() - 2 * KEEP).unwrap();
+            if client == "used" {
+                left.touch();
+            }
+        }
+        prune(&state, SystemTime::now());
+        assert_eq!(FileState::load("used", &state).subscriptions(), held);
+        assert!(FileState::load("unused", &state).subscriptions().is_empty());
+        assert_eq!(state.list(SUFFIX).len(), 1);
     }
 }

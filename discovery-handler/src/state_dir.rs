@@ -6,7 +6,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tracing::warn;
 
@@ -89,6 +89,25 @@ impl StateDir {
         let mut file = private_file().truncate(true).open(&temporary)?;
         file.write_all(bytes)?;
         std::fs::rename(&temporary, directory.join(name))
+    }
+
+    /// Says that a file is still in use; a missing one is fine.
+    pub fn touch(&self, name: &str) {
+        if let Some(directory) = &self.path
+            && let Ok(file) = OpenOptions::new().write(true).open(directory.join(name))
+        {
+            // At worst it looks older than it is.
+            let _ = file.set_modified(SystemTime::now());
+        }
+    }
+
+    /// Removes files whose names end in `suffix` and that nobody has written or touched for `keep`.
+    pub fn prune(&self, suffix: &str, keep: Duration, now: SystemTime) {
+        for (name, modified) in self.list(suffix) {
+            if now.duration_since(modified).is_ok_and(|age| age > keep) {
+                self.remove(&name);
+            }
+        }
     }
 
     /// Removes a file; a missing one is fine.
