@@ -11,7 +11,7 @@ use super::schema;
 /// Blocks deleted in one transaction; bounds the room that it needs on a full disk.
 const BLOCKS: usize = 256;
 /// Pages given back to the file system after a pass.
-const VACUUM_PAGES: i64 = 512;
+const VACUUM_PAGES: u32 = 512;
 
 /// What a pass is to reach.
 #[derive(Clone, Copy, Debug)]
@@ -118,9 +118,24 @@ pub fn pass(
 pub fn shrink(connection: &Connection) -> Result<(), StoreError> {
     let (used, free) = usage(connection)?;
     if free > used / 2 && free > 1 << 20 {
-        connection.pragma_update(None, "incremental_vacuum", VACUUM_PAGES)?;
+        give_back(connection, VACUUM_PAGES)?;
+        // The file gets shorter once the log is written back; where that fails, the next commits do it.
+        let _ = connection.execute_batch("PRAGMA wal_checkpoint(PASSIVE)");
     }
     Ok(())
+}
+
+/// Gives at most so many free pages back to the file system. False: there were none.
+pub fn give_back(connection: &Connection, pages: u32) -> Result<bool, StoreError> {
+    let (_, free) = usage(connection)?;
+    if free == 0 {
+        return Ok(false);
+    }
+    // Every step frees one page: the statement has to run to its end.
+    let mut vacuum = connection.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+    let mut steps = vacuum.query(())?;
+    while steps.next()?.is_some() {}
+    Ok(true)
 }
 
 fn candidates(transaction: &Transaction<'_>) -> Result<Vec<(u64, i64, u64)>, StoreError> {

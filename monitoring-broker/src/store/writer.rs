@@ -18,6 +18,10 @@ use super::{Config, Shared, Status, StoreError, directory};
 const AGE_EVERY: Duration = Duration::from_secs(5);
 /// On a full disk: the pause before the next attempt.
 const FULL_PAUSE: Duration = Duration::from_millis(500);
+/// And the free pages that an attempt gives back to the file system: so often so many, as each may be
+/// written to the log before.
+const FULL_ROUNDS: u32 = 16;
+const FULL_PAGES: u32 = 128;
 /// Blocks after which the latest messages' sequences are saved; bounds the work of the next start.
 const FLUSH_BLOCKS: u32 = 1_024;
 /// Room for SQLite's log and the reserve inside `--retain-bytes`.
@@ -275,14 +279,31 @@ impl Writer {
             Ok(()) | Err(StoreError::Full(_)) => {}
             Err(other) => return Err(other),
         }
-        // Written back, the log's room can be used again. It fails as long as there is none.
-        let _ = self
-            .connection
-            .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+        match self.give_back() {
+            Ok(()) | Err(StoreError::Full(_)) => {}
+            Err(other) => return Err(other),
+        }
         directory::take_reserve(&self.config.directory);
         if !self.shared.queue.is_closed() {
             std::thread::sleep(FULL_PAUSE);
         }
+        Ok(())
+    }
+
+    /// On a full disk: the log needs room for a whole batch, which free pages of the database do not give it.
+    fn give_back(&self) -> Result<(), StoreError> {
+        for _ in 0..FULL_ROUNDS {
+            // Written back, the log's room can be used again. It fails as long as there is none.
+            let _ = self
+                .connection
+                .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+            if !retention::give_back(&self.connection, FULL_PAGES)? {
+                break;
+            }
+        }
+        let _ = self
+            .connection
+            .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
         Ok(())
     }
 
