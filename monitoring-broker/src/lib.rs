@@ -5,6 +5,7 @@ pub mod api;
 mod args;
 pub mod devices;
 pub mod ingest;
+mod kept;
 pub mod metrics;
 mod monitor;
 mod run;

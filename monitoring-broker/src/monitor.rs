@@ -14,19 +14,23 @@ use akri_mqtt_runtime::{Health, Shutdown, Tasks};
 use akri_mqtt_session::{Credentials, Options};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use crate::api::{self, Service, service::Decoders};
-use crate::devices::{Device, Devices, State};
+use crate::devices::Devices;
 use crate::ingest::{self, ClientIds, Command, Identity, Parts};
+use crate::kept::{restore_devices, watch_store};
 use crate::metrics::{IngestMetrics, StoreMetrics};
-use crate::store::{Config, Status, Store, StoreError};
+use crate::store::{Config, Store, StoreError};
 
 /// Changes of devices that may wait for a session.
 const COMMANDS: usize = 64;
 /// Messages and bytes that a session reads ahead; the store's queue holds some more.
 const EVENTS: usize = 1_024;
 const EVENT_BYTES: usize = 4 << 20;
+
+/// How long the end of a session is waited for: its last UNSUBSCRIBE, and DISCONNECT.
+const SESSION_END: Duration = Duration::from_secs(7);
 
 /// How a monitor behaves.
 #[derive(Clone, Debug)]
@@ -77,7 +81,8 @@ pub enum MonitorError {
 struct Session {
     commands: mpsc::Sender<Command>,
     devices: usize,
-    shutdown: Shutdown,
+    /// Closed once its task has ended.
+    ended: oneshot::Receiver<()>,
 }
 
 #[derive(Default)]
@@ -194,7 +199,8 @@ impl Monitor {
 
     /// Watches devices. Those of one server, prefix and options share a session and the credentials of the first.
     /// After a restart give all of them at once: a session connects with its devices known, and what the
-    /// server has queued for one that is not known yet would be nobody's.
+    /// server has queued for one that is not known yet would be nobody's: it is acknowledged and not stored.
+    /// A device that is watched already takes its new form without a gap if it stays in its session.
     ///
     /// # Errors
     /// When the store or the data directory fails.
@@ -205,25 +211,36 @@ impl Monitor {
         let mut groups: BTreeMap<String, Vec<(DeviceSpec, watch::Receiver<Credentials>)>> =
             BTreeMap::new();
         for (device, credentials) in devices {
-            self.remove(&device.id).await?;
             let key = format!("{} {}", device.session_key(), options_text(&device.mqtt));
+            let before = self
+                .sessions
+                .lock()
+                .await
+                .by_device
+                .get(&device.id)
+                .cloned();
+            if before.is_some_and(|before| before != key) {
+                self.remove(&device.id).await?;
+            }
             groups.entry(key).or_default().push((device, credentials));
         }
         let mut sessions = self.sessions.lock().await;
         for (key, group) in groups {
+            let mut new = 0;
             for (device, _) in &group {
-                sessions.by_device.insert(device.id.clone(), key.clone());
+                let before = sessions.by_device.insert(device.id.clone(), key.clone());
+                new += usize::from(before.is_none());
             }
             if let Some(session) = sessions.by_key.get_mut(&key) {
                 for (device, _) in group {
                     let id = device.id.clone();
                     let sent = session.commands.send(Command::Add(Arc::new(device))).await;
                     sent.map_err(|_| MonitorError::Ended(id))?;
-                    session.devices += 1;
                 }
+                session.devices += new;
                 continue;
             }
-            let session = self.open_session(group).await?;
+            let session = self.open_session(group, new).await?;
             sessions
                 .by_key
                 .extend(session.map(|session| (key, session)));
@@ -231,7 +248,8 @@ impl Monitor {
         Ok(())
     }
 
-    /// Stops with a device; its messages stay until retention deletes them.
+    /// Stops with a device; its messages stay until retention deletes them. With its last device a session
+    /// ends: this returns after the server was told to queue nothing more for it, or after some seconds.
     ///
     /// # Errors
     /// None at present; a session that has ended has nothing to stop.
@@ -251,7 +269,8 @@ impl Monitor {
         {
             // Ends once the channel is empty and closed: the command above is still done.
             drop(session.commands);
-            let _ = session.shutdown;
+            // Awaited with the lock held: the next session of this key has the same client id.
+            let _ = tokio::time::timeout(SESSION_END, session.ended).await;
         }
         Ok(())
     }
@@ -269,6 +288,7 @@ impl Monitor {
     async fn open_session(
         &self,
         group: Vec<(DeviceSpec, watch::Receiver<Credentials>)>,
+        devices: usize,
     ) -> Result<Option<Session>, MonitorError> {
         let Some((device, credentials)) = group.first().cloned() else {
             return Ok(None);
@@ -294,7 +314,6 @@ impl Monitor {
         let wanted = ingest::subscriptions(group.iter().map(|(device, _)| device));
         let state = Arc::clone(&memory);
         let (handle, events) = akri_mqtt_session::start(options, credentials, state, wanted);
-        let devices = group.len();
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let condition = format!("subscribed to {server} {key}");
         let parts = Parts {
@@ -312,65 +331,29 @@ impl Monitor {
                 .collect(),
             commands: receiver,
         };
-        let shutdown = self.tasks.shutdown().child();
-        self.tasks.spawn(
-            "ingest",
-            supervised(parts, shutdown.clone(), self.tasks.shutdown().clone()),
-        );
+        let (ending, ended) = oneshot::channel();
+        let supervised = supervised(parts, self.tasks.shutdown().clone(), ending);
+        self.tasks.spawn("ingest", supervised);
         Ok(Some(Session {
             commands,
             devices,
-            shutdown,
+            ended,
         }))
     }
 }
 
 /// A session's error stops the process; its end because all its devices went does not.
-async fn supervised(parts: Parts, shutdown: Shutdown, process: Shutdown) -> anyhow::Result<()> {
-    let ended = ingest::run(parts, shutdown).await;
+async fn supervised(
+    parts: Parts,
+    process: Shutdown,
+    ending: oneshot::Sender<()>,
+) -> anyhow::Result<()> {
+    let ended = ingest::run(parts, process.child()).await;
     if ended.is_err() {
         process.trigger();
     }
+    drop(ending);
     ended
-}
-
-/// Ends with the reason when the store fails; closes it at the shutdown.
-async fn watch_store(store: Store, health: Health, shutdown: Shutdown) -> anyhow::Result<()> {
-    let condition = health.condition("store", "not open yet");
-    let mut status = store.status();
-    loop {
-        match status.borrow_and_update().clone() {
-            Status::Ready => condition.ready("open"),
-            Status::Full(reason) => condition.not_ready(format!("the disk is full: {reason}")),
-            Status::Failed(error) => return Err(error.into()),
-            Status::Closed => return Ok(()),
-        }
-        tokio::select! {
-            changed = status.changed() => changed?,
-            () = shutdown.triggered() => {
-                store.close().await;
-                return Ok(());
-            }
-        }
-    }
-}
-
-/// Devices of earlier runs stay readable: they are gone until they are added again.
-async fn restore_devices(store: &Store, devices: &Devices) -> Result<(), StoreError> {
-    for (id, record) in store.saved_devices().await? {
-        match serde_json::from_str::<Device>(&record) {
-            Ok(mut device) => {
-                device.presence.server_connected = false;
-                if device.presence.state != State::Offline {
-                    device.presence.state = State::Offline;
-                    device.presence.reason = "This process does not watch it any more.".to_owned();
-                }
-                devices.put(device);
-            }
-            Err(error) => tracing::warn!(device = id, %error, "a saved device cannot be read"),
-        }
-    }
-    Ok(())
 }
 
 /// Options that sessions of one server may differ in.

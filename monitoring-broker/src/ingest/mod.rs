@@ -1,9 +1,12 @@
 //! From an MQTT session into the store. In: events of one session, devices that come and go.
 //! Out: stored messages, acknowledged after their commit; presence. One task per session.
 
+mod changes;
 mod names;
 mod routes;
 mod task;
+mod wanted;
 
 pub use names::{ClientIds, Identity};
-pub use task::{Command, Parts, run, subscriptions};
+pub use task::{Command, Parts, run};
+pub use wanted::subscriptions;

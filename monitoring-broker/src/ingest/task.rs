@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use akri_mqtt_core::clock::Now;
 use akri_mqtt_core::identity::{DeviceId, ServerName};
@@ -10,15 +10,20 @@ use akri_mqtt_core::presence::{Inbound, Presence as Machine, State as Seen};
 use akri_mqtt_core::properties::DeviceSpec;
 use akri_mqtt_core::topic::TopicFilter;
 use akri_mqtt_runtime::{Condition, Shutdown};
-use akri_mqtt_session::{Event, Events, Handle, Message, QoS, Subscription};
+use akri_mqtt_session::{Event, Events, Handle, Message, QoS};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
+use super::changes::record;
 use super::routes::{Route, Routes};
-use crate::devices::{Device, Devices, Presence, State};
+use crate::devices::{Devices, State};
 use crate::metrics::IngestMetrics;
 use crate::store::{self, Arrival, Store, StoreSession};
 
+/// Changes of devices that are done together: one SUBSCRIBE, one transaction.
+const DRAIN: usize = 64;
+/// How soon a deadline that waits for a packet is looked at again.
+const PROBE: Duration = Duration::from_millis(250);
 /// A change of the devices of a session.
 pub enum Command {
     /// Subscribe and watch one more.
@@ -51,82 +56,33 @@ pub struct Parts {
     pub commands: mpsc::Receiver<Command>,
 }
 
-struct Watched {
-    spec: Arc<DeviceSpec>,
-    machine: Machine,
-    presence: Vec<TopicFilter>,
-    revision: u64,
-    due: Option<Instant>,
+pub(super) struct Watched {
+    pub(super) spec: Arc<DeviceSpec>,
+    pub(super) machine: Machine,
+    pub(super) presence: Vec<TopicFilter>,
+    pub(super) revision: u64,
+    pub(super) due: Option<Instant>,
     /// The state that is shown.
-    shown: State,
+    pub(super) shown: State,
 }
 
-struct Task {
-    parts: Parts,
-    routes: Routes,
-    watched: BTreeMap<DeviceId, Watched>,
-    due: BTreeSet<(Instant, DeviceId)>,
-    connected: bool,
+pub(super) struct Task {
+    pub(super) parts: Parts,
+    pub(super) routes: Routes,
+    pub(super) watched: BTreeMap<DeviceId, Watched>,
+    pub(super) due: BTreeSet<(Instant, DeviceId)>,
+    pub(super) connected: bool,
     last_packet: Option<Instant>,
     /// The wall clock at one instant, so that a message costs no second reading of it.
-    now: Now,
+    pub(super) now: Now,
 }
 
-fn now() -> Now {
+pub(super) fn now() -> Now {
     Now {
         mono: Instant::now(),
         wall: Timestamp::now(),
     }
 }
-
-/// What the devices of a session want: data with their quality, presence with at most 1. Each filter once.
-pub fn subscriptions<'a>(devices: impl Iterator<Item = &'a DeviceSpec>) -> Vec<Subscription> {
-    let mut wanted: BTreeMap<String, (QoS, bool)> = BTreeMap::new();
-    for device in devices {
-        for filter in &device.topics {
-            let entry = wanted.entry(filter.as_str().to_owned());
-            let (qos, _) = entry.or_insert((device.mqtt.qos, false));
-            *qos = (*qos).max(device.mqtt.qos);
-        }
-        let machine = Machine::for_device(Arc::new(device.clone()), now());
-        for presence in machine
-            .subscriptions()
-            .into_iter()
-            .filter(|wanted| wanted.snapshot)
-        {
-            let entry = wanted.entry(presence.filter.as_str().to_owned());
-            entry
-                .or_insert((presence.qos.min(QoS::AtLeastOnce), true))
-                .1 = true;
-        }
-    }
-    // Filters that another one covers are not subscribed; where two still intersect, the session counts once.
-    let parsed: Vec<_> = wanted
-        .iter()
-        .filter_map(|(text, want)| Some((TopicFilter::parse(text).ok()?, *want)))
-        .collect();
-    let is_covered = |filter: &TopicFilter, want: (QoS, bool)| {
-        parsed.len() <= COVERS
-            && parsed.iter().any(|(other, by)| {
-                other != filter && other.covers(filter) && by.0 >= want.0 && (by.1 || !want.1)
-            })
-    };
-    let kept = parsed
-        .iter()
-        .filter(|(filter, want)| !is_covered(filter, *want));
-    kept.map(|(filter, (qos, snapshot))| {
-        let subscription = Subscription::new(filter.as_str(), *qos);
-        if *snapshot {
-            subscription.with_snapshot()
-        } else {
-            subscription
-        }
-    })
-    .collect()
-}
-
-/// Above so many filters nobody looks for covered ones: it takes the square of the number.
-const COVERS: usize = 2_000;
 
 /// Runs until the session, the store or the shutdown ends it.
 ///
@@ -143,9 +99,13 @@ pub async fn run(parts: Parts, shutdown: Shutdown) -> anyhow::Result<()> {
         now: now(),
     };
     // Before the first event: a message without a route is nobody's, and is acknowledged without being stored.
-    for spec in std::mem::take(&mut task.parts.initial) {
-        task.add(spec).await?;
+    let initial = std::mem::take(&mut task.parts.initial);
+    for some in initial.chunks(DRAIN) {
+        let records = some.iter().map(|spec| task.add(Arc::clone(spec)));
+        let records = records.collect::<Result<_, _>>()?;
+        task.parts.store.save_devices(records).await?;
     }
+    let mut commands = Vec::with_capacity(DRAIN);
     loop {
         let due = task
             .due
@@ -160,10 +120,13 @@ pub async fn run(parts: Parts, shutdown: Shutdown) -> anyhow::Result<()> {
         tokio::select! {
             biased;
             () = shutdown.triggered() => break,
-            command = task.parts.commands.recv() => match command {
-                Some(command) => task.command(command).await?,
-                None => break,
-            },
+            count = task.parts.commands.recv_many(&mut commands, DRAIN) => {
+                if count == 0 {
+                    task.leave(&shutdown).await?;
+                    break;
+                }
+                task.commands(&mut commands).await?;
+            }
             () = timer => task.tick().await?,
             event = task.parts.events.recv() => match event {
                 Some(event) => task.event(event).await?,
@@ -177,92 +140,7 @@ pub async fn run(parts: Parts, shutdown: Shutdown) -> anyhow::Result<()> {
 }
 
 impl Task {
-    async fn command(&mut self, command: Command) -> anyhow::Result<()> {
-        self.now = now();
-        match command {
-            Command::Add(spec) => self.add(spec).await?,
-            Command::Remove(id) => self.remove(&id).await?,
-        }
-        let wanted = subscriptions(self.watched.values().map(|watched| &*watched.spec));
-        self.parts.handle.subscribe(wanted);
-        Ok(())
-    }
-
-    async fn add(&mut self, spec: Arc<DeviceSpec>) -> anyhow::Result<()> {
-        let mut machine = Machine::for_device(Arc::clone(&spec), self.now);
-        let announcing = machine
-            .subscriptions()
-            .into_iter()
-            .filter(|wanted| wanted.snapshot);
-        let presence: Vec<_> = announcing.map(|wanted| wanted.filter).collect();
-        if self.connected {
-            machine.on_connected(&self.parts.server, self.now);
-        }
-        self.routes.add(&spec, &presence);
-        let known = self.parts.devices.get(spec.id.as_str());
-        let unknown = Presence {
-            state: State::Unknown,
-            since: self.now.wall,
-            reason: "Nothing was heard of it since this process watches it.".to_owned(),
-            server_connected: self.connected,
-        };
-        let device = Device {
-            id: spec.id.as_str().into(),
-            name: spec.id.plain_name().to_owned(),
-            server: spec.id.server().as_str().to_owned(),
-            topics: spec
-                .topics
-                .iter()
-                .map(|filter| filter.as_str().to_owned())
-                .collect(),
-            presence: known.map_or(unknown.clone(), |_| unknown),
-        };
-        self.save(device.clone(), true).await?;
-        self.parts.devices.put(device);
-        let revision = machine.revision();
-        let watched = Watched {
-            spec,
-            machine,
-            presence,
-            revision,
-            due: None,
-            shown: State::Unknown,
-        };
-        self.watched.insert(watched.spec.id.clone(), watched);
-        Ok(())
-    }
-
-    async fn remove(&mut self, id: &DeviceId) -> anyhow::Result<()> {
-        let Some(watched) = self.watched.remove(id) else {
-            return Ok(());
-        };
-        self.routes.remove(&watched.spec, &watched.presence);
-        if let Some(due) = watched.due {
-            self.due.remove(&(due, id.clone()));
-        }
-        let at = self.now.wall;
-        let changed = self.parts.devices.set_presence(id.as_str(), |presence| {
-            presence.state = State::Offline;
-            presence.since = at;
-            presence.reason = "It was withdrawn; nothing is subscribed for it any more.".to_owned();
-            presence.server_connected = false;
-        });
-        match changed {
-            Some(device) => self.save(device, false).await,
-            None => Ok(()),
-        }
-    }
-
-    async fn save(&self, device: Device, served: bool) -> anyhow::Result<()> {
-        let record = serde_json::to_string(&device)?;
-        self.parts
-            .store
-            .save_device(device.id, record, served)
-            .await?;
-        Ok(())
-    }
-
-    async fn event(&mut self, event: Event) -> anyhow::Result<()> {
+    pub(super) async fn event(&mut self, event: Event) -> anyhow::Result<()> {
         let server = self.parts.server.clone();
         match event {
             Event::Message(message) => return self.message(message).await,
@@ -470,12 +348,9 @@ impl Task {
             }
         });
         if let Some(device) = changed {
-            let record = serde_json::to_string(&device)?;
-            parts.store.save_device(device.id, record, true).await?;
+            let record = record(&device, true)?;
+            parts.store.save_devices(vec![record]).await?;
         }
         Ok(())
     }
 }
-
-/// How soon a deadline that waits for a packet is looked at again.
-const PROBE: std::time::Duration = std::time::Duration::from_millis(250);

@@ -111,6 +111,17 @@ pub struct Arrival {
     pub receipt: Option<Receipt>,
 }
 
+/// What is saved of a device.
+#[derive(Clone, Debug)]
+pub struct DeviceRecord {
+    /// The device.
+    pub id: Arc<str>,
+    /// What is known of it.
+    pub record: String,
+    /// Whether it is served.
+    pub served: bool,
+}
+
 /// Whether the store takes messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
@@ -136,7 +147,7 @@ struct Shared {
     committed: watch::Sender<u64>,
     status: watch::Sender<Status>,
     readers: Mutex<Vec<Reader>>,
-    reading: Semaphore,
+    reading: Arc<Semaphore>,
 }
 
 impl Shared {
@@ -175,7 +186,7 @@ impl Store {
             committed: watch::Sender::new(opened.next - 1),
             status: watch::Sender::new(Status::Ready),
             readers: Mutex::default(),
-            reading: Semaphore::new(READERS),
+            reading: Arc::new(Semaphore::new(READERS)),
         });
         let start = writer::Start {
             lock,
@@ -214,20 +225,26 @@ impl Store {
         committed.await.map_err(|_| StoreError::Closed)
     }
 
-    /// Saves what is known of a device, and whether it is served: the last message of each topic of a
-    /// served device is kept whatever its age.
+    /// Saves what is known of devices in one transaction, and whether they are served: the last message of
+    /// each topic of a served device is kept whatever its age.
     ///
     /// # Errors
     /// When the writer has ended.
-    pub async fn save_device(
-        &self,
-        id: Arc<str>,
-        record: String,
-        served: bool,
-    ) -> Result<(), StoreError> {
-        self.shared.catalog_mut().serve(&id, served);
-        let item = Item::Device { id, record };
-        self.shared.queue.push(item).await
+    pub async fn save_devices(&self, devices: Vec<DeviceRecord>) -> Result<(), StoreError> {
+        if devices.is_empty() {
+            return Ok(());
+        }
+        {
+            let mut catalog = self.shared.catalog_mut();
+            for device in &devices {
+                catalog.serve(&device.id, device.served);
+            }
+        }
+        let records = devices.into_iter().map(|device| (device.id, device.record));
+        self.shared
+            .queue
+            .push(Item::Devices(records.collect()))
+            .await
     }
 
     /// The saved devices of earlier runs, sorted, with what was saved.
@@ -300,9 +317,11 @@ impl Store {
         &self,
         read: impl FnOnce(&mut Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let _permit = self.shared.reading.acquire().await;
+        let permit = Arc::clone(&self.shared.reading).acquire_owned().await;
         let shared = Arc::clone(&self.shared);
         let task = tokio::task::spawn_blocking(move || {
+            // Whoever asked may have gone: the thread is busy until the read is over.
+            let _permit = permit;
             let free = shared.readers.lock();
             let free = free.unwrap_or_else(PoisonError::into_inner).pop();
             let mut reader = match free {

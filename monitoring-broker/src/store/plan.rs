@@ -58,7 +58,7 @@ impl Plan {
                     plan.packets.push(Packet::Clear(ids));
                     plan.done.push(done);
                 }
-                Item::Device { id, record } => plan.devices.push((id, record)),
+                Item::Devices(records) => plan.devices.extend(records),
                 Item::Sync(done) => plan.done.push(done),
             }
         }

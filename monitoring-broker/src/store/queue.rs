@@ -29,13 +29,8 @@ pub enum Item {
     Release(Arc<PacketIds>, u16, oneshot::Sender<()>),
     /// The server lost the session: forget all its packet ids.
     Clear(Arc<PacketIds>, oneshot::Sender<()>),
-    /// Save what is known of a device.
-    Device {
-        /// The device.
-        id: Arc<str>,
-        /// What is known.
-        record: String,
-    },
+    /// Save what is known of devices, in one transaction.
+    Devices(Vec<(Arc<str>, String)>),
     /// Answer once everything before is committed.
     Sync(oneshot::Sender<()>),
 }
@@ -44,7 +39,7 @@ impl Item {
     fn bytes(&self) -> usize {
         match self {
             Self::Message(arrival) => arrival.payload.len() + arrival.topic.len() + 128,
-            Self::Device { record, .. } => record.len(),
+            Self::Devices(records) => records.iter().map(|(_, record)| record.len()).sum(),
             _ => 64,
         }
     }
@@ -53,7 +48,7 @@ impl Item {
     fn is_awaited(&self) -> bool {
         match self {
             Self::Message(arrival) => arrival.receipt.is_some(),
-            Self::Device { .. } => false,
+            Self::Devices(_) => false,
             _ => true,
         }
     }

@@ -3,7 +3,7 @@
 //! to go on. Runs on threads for blocking work.
 
 use std::collections::HashSet;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, Row};
@@ -105,14 +105,18 @@ impl Reader {
     ) -> Result<End, StoreError> {
         let mut at = scan.start;
         if scan.ascending {
-            if self.scan_kept(scan, visit)?.is_break() {
-                return Ok(End::Stopped);
-            }
             if let Some(from) = scan.from {
                 at = at.max(self.first_since(from)?);
             }
             at = self.block_of(at)?.unwrap_or(at);
         }
+        // What was not looked at yet. Retention moves messages from blocks to `kept` meanwhile: where a block
+        // has gone, `kept` is read after it was missed, and only for its sequences, so that nothing is shown twice.
+        let (mut low, mut high) = if scan.ascending {
+            (scan.start, u64::MAX)
+        } else {
+            (0, scan.start)
+        };
         let (mut blocks, mut messages) = (0, 0);
         loop {
             let heads = self.heads(scan, at)?;
@@ -123,11 +127,24 @@ impl Reader {
                 end.first.checked_sub(1)
             };
             blocks += heads.len();
-            for head in heads.iter().filter(|head| head.matches) {
-                let (count, flow) = self.visit_block(head.first, scan, visit)?;
+            for head in &heads {
+                let gone_before = scan.ascending && head.first > low;
+                if gone_before
+                    && self
+                        .scan_kept(scan, low..=head.first - 1, visit)?
+                        .is_break()
+                {
+                    return Ok(End::Stopped);
+                }
+                let (count, flow) = self.visit_head(head, scan, visit)?;
                 messages += count;
                 if flow.is_break() {
                     return Ok(End::Stopped);
+                }
+                if scan.ascending {
+                    low = low.max(head.last + 1);
+                } else {
+                    high = high.min(head.first.saturating_sub(1));
                 }
             }
             let Some(next) = next else { break };
@@ -136,7 +153,7 @@ impl Reader {
             }
             at = next;
         }
-        if !scan.ascending && self.scan_kept(scan, visit)?.is_break() {
+        if self.scan_kept(scan, low..=high, visit)?.is_break() {
             return Ok(End::Stopped);
         }
         Ok(End::Finished)
@@ -144,16 +161,20 @@ impl Reader {
 
     /// The message of a sequence; none if it was deleted.
     pub fn message(&mut self, sequence: u64, topic: u32) -> Result<Option<Stored>, StoreError> {
-        let sql = "SELECT sequence, data FROM kept WHERE topic=? AND sequence=?";
-        let mut query = self.connection.prepare_cached(sql)?;
-        let kept = query.query_row((topic, sequence), kept_block).optional()?;
-        drop(query);
-        let block = match (kept, self.block_of(sequence)?) {
-            (Some(kept), _) => Some(kept),
-            (None, Some(first)) => self.block(first)?,
-            (None, None) => None,
+        let block = match self.block_of(sequence)? {
+            Some(first) => self.block(first)?,
+            None => None,
         };
-        let Some(block) = block.filter(|block| block.last >= sequence) else {
+        let block = match block.filter(|block| block.last >= sequence) {
+            Some(block) => Some(block),
+            // Looked at last: retention moves messages from blocks to `kept`.
+            None => {
+                let sql = "SELECT sequence, data FROM kept WHERE topic=? AND sequence=?";
+                let mut query = self.connection.prepare_cached(sql)?;
+                query.query_row((topic, sequence), kept_block).optional()?
+            }
+        };
+        let Some(block) = block else {
             return Ok(None);
         };
         for record in block.records() {
@@ -263,14 +284,18 @@ impl Reader {
         Ok(heads)
     }
 
-    fn visit_block(
+    fn visit_head(
         &self,
-        first: u64,
+        head: &Head,
         scan: &Scan,
         visit: &mut dyn FnMut(Stored) -> ControlFlow<()>,
     ) -> Result<(usize, ControlFlow<()>), StoreError> {
-        let Some(block) = self.block(first)? else {
+        if !head.matches {
             return Ok((0, ControlFlow::Continue(())));
+        }
+        let Some(block) = self.block(head.first)? else {
+            let flow = self.scan_kept(scan, head.first..=head.last, visit)?;
+            return Ok((0, flow));
         };
         let mut found = Vec::new();
         let mut count = 0;
@@ -302,10 +327,11 @@ impl Reader {
         named.into_iter().try_for_each(visit)
     }
 
-    /// The messages that outlived their blocks; all of them are older than the oldest block.
+    /// The messages of a range that outlived their blocks.
     fn scan_kept(
         &self,
         scan: &Scan,
+        range: RangeInclusive<u64>,
         visit: &mut dyn FnMut(Stored) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, StoreError> {
         let mut query = self
@@ -318,7 +344,7 @@ impl Reader {
             };
             for record in block.records() {
                 let (sequence, record) = record?;
-                if fits(scan, sequence, &record) {
+                if range.contains(&sequence) && fits(scan, sequence, &record) {
                     found.push((sequence, record));
                 }
             }

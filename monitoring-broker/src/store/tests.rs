@@ -97,6 +97,15 @@ async fn scanned(store: &Store, scan: Scan) -> Vec<(u64, String)> {
     read.await.unwrap()
 }
 
+async fn save(store: &Store, device: &str, served: bool) {
+    let record = DeviceRecord {
+        id: device.into(),
+        record: "{}".to_owned(),
+        served,
+    };
+    store.save_devices(vec![record]).await.unwrap();
+}
+
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !holds().await {
@@ -312,14 +321,8 @@ async fn last_message_of_each_topic_of_a_served_device_outlives_its_age() {
     let mut bench = Bench::new();
     bench.retain_for = Duration::from_secs(60);
     let store = bench.open();
-    store
-        .save_device("s/served".into(), "{}".to_owned(), true)
-        .await
-        .unwrap();
-    store
-        .save_device("s/gone".into(), "{}".to_owned(), false)
-        .await
-        .unwrap();
+    save(&store, "s/served", true).await;
+    save(&store, "s/gone", false).await;
     for device in ["s/served", "s/gone"] {
         for topic in ["a", "b"] {
             for number in 0..3 {
@@ -348,10 +351,7 @@ async fn last_message_of_each_topic_of_a_served_device_outlives_its_age() {
     assert_eq!(saved, [("s/served".to_owned(), "{}".to_owned())]);
     store.catalog().get(1).unwrap();
     // A newer message takes the place of the kept one.
-    store
-        .save_device("s/served".into(), "{}".to_owned(), true)
-        .await
-        .unwrap();
+    save(&store, "s/served", true).await;
     store
         .append(bench.message("s/served", "a", "new"))
         .await
@@ -525,4 +525,110 @@ async fn since_is_the_first_message_at_or_after_a_time_whatever_the_clock_did() 
             .unwrap();
         assert_eq!(found, expected, "{after} s after the start");
     }
+}
+
+#[tokio::test]
+async fn message_that_retention_moves_out_of_its_block_during_a_scan_is_found_once() {
+    let mut bench = Bench::new();
+    bench.retain_for = Duration::from_secs(60);
+    for ascending in [true, false] {
+        let directory = tempfile::tempdir().unwrap();
+        let store = bench.try_open(directory.path()).unwrap();
+        save(&store, "s/d", true).await;
+        for topic in ["a", "b", "c"] {
+            store
+                .append(bench.message("s/d", topic, topic))
+                .await
+                .unwrap();
+            store.sync().await.unwrap();
+        }
+        let mut topics: Vec<u32> = store.catalog().all().map(|(number, _)| number).collect();
+        topics.sort_unstable();
+        let scan = Scan {
+            topics,
+            from: None,
+            to: None,
+            ascending,
+            start: if ascending { 0 } else { u64::MAX },
+        };
+        let (time, observed) = (Arc::clone(&bench.time), store.clone());
+        let read = store.read(move |reader| {
+            let mut found = Vec::new();
+            reader.scan(&scan, &mut |stored| {
+                if found.is_empty() {
+                    time.fetch_add(120 * SECOND, Ordering::Relaxed);
+                    let deadline = Instant::now() + Duration::from_secs(30);
+                    while observed.oldest() < 4 {
+                        assert!(Instant::now() < deadline, "retention never came");
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
+                }
+                found.push(stored.sequence);
+                ControlFlow::Continue(())
+            })?;
+            Ok(found)
+        });
+        let mut found = read.await.unwrap();
+        if !ascending {
+            found.reverse();
+        }
+        assert_eq!(found, [1, 2, 3], "ascending: {ascending}");
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn read_that_nobody_waits_for_counts_until_it_is_over() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = Arc::new(Mutex::new(held));
+    let running = Arc::new(AtomicUsize::new(0));
+    let reads = (0..READERS).map(|_| {
+        let (store, held, running) = (store.clone(), Arc::clone(&held), Arc::clone(&running));
+        tokio::spawn(async move {
+            let read = store.read(move |_| {
+                running.fetch_add(1, Ordering::SeqCst);
+                let _ = held.lock().unwrap().recv();
+                Ok(())
+            });
+            read.await
+        })
+    });
+    let reads: Vec<_> = reads.collect();
+    until("all reads run", async || {
+        running.load(Ordering::SeqCst) == READERS
+    })
+    .await;
+    for read in reads {
+        read.abort();
+        assert!(read.await.unwrap_err().is_cancelled());
+    }
+    assert_eq!(store.shared.reading.available_permits(), 0);
+    drop(release);
+    until("all reads are over", async || {
+        store.shared.reading.available_permits() == READERS
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn room_of_deleted_messages_is_given_back_to_the_file_system() {
+    let mut bench = Bench::new();
+    bench.retain_for = Duration::from_secs(60);
+    let store = bench.open();
+    let payload = Bytes::from(vec![b'x'; 4_000]);
+    for _ in 0..2_000 {
+        store
+            .append(bench.message("s/d", "t", payload.clone()))
+            .await
+            .unwrap();
+    }
+    store.sync().await.unwrap();
+    let database = bench.directory.path().join("store.db");
+    let size = || std::fs::metadata(&database).unwrap().len();
+    let before = size();
+    assert!(before > 4 << 20, "{before}");
+    bench.pass_time(120);
+    until("room given back", async || size() < before / 2).await;
 }

@@ -1,0 +1,144 @@
+//! Devices of a session come and go. In: commands. Out: routes, presence, subscriptions, what is saved of devices.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use akri_mqtt_core::identity::DeviceId;
+use akri_mqtt_core::presence::Presence as Machine;
+use akri_mqtt_core::properties::DeviceSpec;
+use akri_mqtt_runtime::Shutdown;
+use akri_mqtt_session::SessionState as _;
+
+use super::task::{Command, Task, Watched, now};
+use super::wanted::subscriptions;
+use crate::devices::{Device, Presence, State};
+use crate::store::DeviceRecord;
+
+/// How long a session without devices waits for the answer to its last UNSUBSCRIBE.
+const LEAVE: Duration = Duration::from_secs(2);
+
+impl Task {
+    /// Does what waits, then subscribes and saves once.
+    pub(super) async fn commands(&mut self, commands: &mut Vec<Command>) -> anyhow::Result<()> {
+        self.now = now();
+        let mut records = Vec::with_capacity(commands.len());
+        for command in commands.drain(..) {
+            match command {
+                Command::Add(spec) => records.push(self.add(spec)?),
+                Command::Remove(id) => records.extend(self.remove(&id)?),
+            }
+        }
+        // Saved before anything of theirs can arrive.
+        self.parts.store.save_devices(records).await?;
+        let wanted = subscriptions(self.watched.values().map(|watched| &*watched.spec));
+        self.parts.handle.subscribe(wanted);
+        Ok(())
+    }
+
+    /// Unsubscribes everything, so that the server queues nothing for a session that nobody reads. Waits for
+    /// the answer, but not for a connection: without one, the next session with this client id does it, or the
+    /// server when the session expires.
+    pub(super) async fn leave(&mut self, shutdown: &Shutdown) -> anyhow::Result<()> {
+        if !self.watched.is_empty() {
+            // The monitor has gone, its devices have not.
+            return Ok(());
+        }
+        self.parts.handle.subscribe(Vec::new());
+        let limit = tokio::time::sleep(LEAVE);
+        tokio::pin!(limit);
+        while self.connected && !self.parts.memory.subscriptions().is_empty() {
+            tokio::select! {
+                () = shutdown.triggered() => break,
+                () = &mut limit => break,
+                // `Subscribed` comes after the last answer; what else comes is nobody's and is acknowledged.
+                event = self.parts.events.recv() => match event {
+                    Some(event) => self.event(event).await?,
+                    None => break,
+                },
+            }
+        }
+        if !self.parts.memory.subscriptions().is_empty() {
+            tracing::warn!(server = %self.parts.server, "a session was left with its subscriptions");
+        }
+        Ok(())
+    }
+
+    /// Watches a device, in place of an earlier one with its id. Returns what is to be saved.
+    pub(super) fn add(&mut self, spec: Arc<DeviceSpec>) -> anyhow::Result<DeviceRecord> {
+        self.forget(&spec.id);
+        let mut machine = Machine::for_device(Arc::clone(&spec), self.now);
+        let announcing = machine
+            .subscriptions()
+            .into_iter()
+            .filter(|wanted| wanted.snapshot);
+        let presence: Vec<_> = announcing.map(|wanted| wanted.filter).collect();
+        if self.connected {
+            machine.on_connected(&self.parts.server, self.now);
+        }
+        self.routes.add(&spec, &presence);
+        let device = Device {
+            id: spec.id.as_str().into(),
+            name: spec.id.plain_name().to_owned(),
+            server: spec.id.server().as_str().to_owned(),
+            topics: spec
+                .topics
+                .iter()
+                .map(|filter| filter.as_str().to_owned())
+                .collect(),
+            presence: Presence {
+                state: State::Unknown,
+                since: self.now.wall,
+                reason: "Nothing was heard of it since this process watches it.".to_owned(),
+                server_connected: self.connected,
+            },
+        };
+        let record = record(&device, true)?;
+        self.parts.devices.put(device);
+        let revision = machine.revision();
+        let watched = Watched {
+            spec,
+            machine,
+            presence,
+            revision,
+            due: None,
+            shown: State::Unknown,
+        };
+        self.watched.insert(watched.spec.id.clone(), watched);
+        Ok(record)
+    }
+
+    /// Without a trace but what is shown of it; false if it was not watched.
+    fn forget(&mut self, id: &DeviceId) -> bool {
+        let Some(watched) = self.watched.remove(id) else {
+            return false;
+        };
+        self.routes.remove(&watched.spec, &watched.presence);
+        if let Some(due) = watched.due {
+            self.due.remove(&(due, id.clone()));
+        }
+        true
+    }
+
+    fn remove(&mut self, id: &DeviceId) -> anyhow::Result<Option<DeviceRecord>> {
+        if !self.forget(id) {
+            return Ok(None);
+        }
+        let at = self.now.wall;
+        let changed = self.parts.devices.set_presence(id.as_str(), |presence| {
+            presence.state = State::Offline;
+            presence.since = at;
+            presence.reason = "It was withdrawn; nothing is subscribed for it any more.".to_owned();
+            presence.server_connected = false;
+        });
+        Ok(changed.map(|device| record(&device, false)).transpose()?)
+    }
+}
+
+/// What is saved of a device.
+pub(super) fn record(device: &Device, served: bool) -> serde_json::Result<DeviceRecord> {
+    Ok(DeviceRecord {
+        id: Arc::clone(&device.id),
+        record: serde_json::to_string(device)?,
+        served,
+    })
+}
