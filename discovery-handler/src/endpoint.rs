@@ -63,7 +63,7 @@ pub enum EndpointError {
         address: SocketAddr,
     },
     /// The system refused.
-    #[error("cannot listen on {what}: {source}")]
+    #[error("cannot listen on {what}")]
     Io {
         /// Path or address.
         what: String,
@@ -258,5 +258,14 @@ mod tests {
             "{url}"
         );
         assert_eq!(kind, EndpointType::Network);
+    }
+
+    #[tokio::test]
+    async fn why_the_system_refused_is_said_once() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let refused = Bound::bind(&Listen::Unix, &file.path().join("d"), "mqtt", "n-0").await;
+        let text = format!("{:#}", anyhow::Error::new(refused.unwrap_err()));
+        assert!(text.starts_with("cannot listen on "), "{text}");
+        assert_eq!(text.matches("os error").count(), 1, "{text}");
     }
 }
