@@ -22,7 +22,7 @@ pub enum EndpointKind {
     Network,
 }
 
-/// The arguments of `akri-mqtt-discovery-handler`.
+/// Tells an Akri Agent, or the controller, which MQTT devices are there.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Directory of the Agent's socket, agent-registration.sock [default: $DISCOVERY_HANDLERS_DIRECTORY, else /var/lib/akri]
@@ -49,7 +49,7 @@ pub struct Args {
     /// A mounted Secret with MQTT_USERNAME, MQTT_PASSWORD, MQTT_CA_CERT, …
     #[arg(long, value_name = "DIR")]
     pub credentials_dir: Option<PathBuf>,
-    /// Hosts to which the plain names of the Secret may be sent
+    /// Hosts to which the plain names of the Secret may be sent; a name with a server's suffix is sent to the server that a Configuration gives that name
     #[arg(long, value_delimiter = ',', value_name = "HOST,…")]
     pub credentials_hosts: Vec<String>,
     /// What to do with two devices whose Instances would have one name
