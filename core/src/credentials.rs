@@ -257,6 +257,20 @@ impl Check<'_> {
 }
 
 impl<'a> Sources<'a> {
+    /// Names in the files that carry the suffix of `server`, although `hosts` does not list where it is.
+    /// They are sent all the same; but whoever writes a Configuration chooses both name and host of a server.
+    #[must_use]
+    pub fn unlisted(&self, server: &Server) -> Vec<String> {
+        let Some(files) = self.files.filter(|_| !self.hosts.allow(server)) else {
+            return Vec::new();
+        };
+        [USERNAME, PASSWORD, CLIENT_CERT, CLIENT_KEY]
+            .map(|name| suffixed(name, server))
+            .into_iter()
+            .filter(|name| files.contains_key(name))
+            .collect()
+    }
+
     /// The values of credentials that belong together, out of the first source that has any.
     fn group<const N: usize>(&self, server: &Server, names: [Name; N]) -> [Option<&'a [u8]>; N] {
         let of_properties = names.map(|name| {
@@ -274,6 +288,10 @@ impl<'a> Sources<'a> {
     }
 }
 
+fn suffixed(name: Name, server: &Server) -> String {
+    format!("{}_{}", name.plain, server.name.env_suffix())
+}
+
 fn find<'a>(
     values: &'a Values,
     server: &Server,
@@ -281,9 +299,8 @@ fn find<'a>(
     plain: bool,
     legacy: bool,
 ) -> Option<&'a [u8]> {
-    let suffixed = format!("{}_{}", name.plain, server.name.env_suffix());
     values
-        .get(&suffixed)
+        .get(&suffixed(name, server))
         .or_else(|| values.get(name.plain).filter(|_| plain))
         .or_else(|| values.get(name.legacy).filter(|_| plain && legacy))
         .map(Vec::as_slice)

@@ -208,3 +208,26 @@ proptest! {
         prop_assert!(text.len() < 4 || !shown.contains(text), "{}", shown);
     }
 }
+
+#[test]
+fn a_name_with_a_servers_suffix_is_sent_and_is_told_when_its_host_is_not_listed() {
+    let files = values(&[
+        ("MQTT_USERNAME_PLANT_A", "u"),
+        ("MQTT_PASSWORD_PLANT_A", "p"),
+        ("MQTT_CA_CERT_PLANT_A", "public"),
+    ]);
+    let mut sources = Sources {
+        files: Some(&files),
+        hosts: Hosts::Only(BTreeSet::from(["a".to_owned()])),
+        ..Sources::default()
+    };
+    let elsewhere = server("plant-a", &["tcp://a", "tcp://elsewhere"]);
+    let got = Credentials::resolve(&elsewhere, &sources).unwrap();
+    assert_eq!(got.username.as_deref(), Some("u"));
+    let names = ["MQTT_USERNAME_PLANT_A", "MQTT_PASSWORD_PLANT_A"];
+    assert_eq!(sources.unlisted(&elsewhere), names);
+    let listed = server("plant-a", &["tcp://a"]);
+    assert!(sources.unlisted(&listed).is_empty());
+    sources.hosts = Hosts::Any;
+    assert!(sources.unlisted(&elsewhere).is_empty());
+}

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,12 +77,14 @@ impl Files {
         hosts: BTreeSet<String>,
         shutdown: Shutdown,
     ) -> (Self, impl Future<Output = anyhow::Result<()>> + Send) {
-        let (sender, values) = watch::channel(Arc::new(read(&directory)));
+        let mut trouble = None;
+        let first = tell(read(&directory), &directory, &mut trouble).unwrap_or_default();
+        let (sender, values) = watch::channel(Arc::new(first));
         let files = Self {
             hosts: Hosts::Only(hosts),
             values,
         };
-        (files, poll(directory, sender, shutdown))
+        (files, poll(directory, sender, trouble, shutdown))
     }
 
     /// What to present to a server, from these files and a request's properties.
@@ -105,6 +107,18 @@ impl Files {
         Credentials::resolve(server, &sources)
     }
 
+    /// Names in the files for this server, although `--credentials-hosts` does not list its hosts.
+    #[must_use]
+    pub fn unlisted(&self, server: &Server) -> Vec<String> {
+        let files = Arc::clone(&self.values.borrow());
+        let sources = Sources {
+            files: Some(&files),
+            hosts: self.hosts.clone(),
+            ..Sources::default()
+        };
+        sources.unlisted(server)
+    }
+
     /// Waits until a file has changed.
     pub async fn changed(&mut self) {
         if self.values.changed().await.is_err() {
@@ -117,6 +131,7 @@ impl Files {
 async fn poll(
     directory: PathBuf,
     sender: watch::Sender<Arc<Values>>,
+    mut trouble: Option<String>,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let mut ticks = tokio::time::interval(POLL);
@@ -127,7 +142,10 @@ async fn poll(
             _ = ticks.tick() => {}
         }
         let path = directory.clone();
-        let values = tokio::task::spawn_blocking(move || read(&path)).await?;
+        let found = tokio::task::spawn_blocking(move || read(&path)).await?;
+        let Some(values) = tell(found, &directory, &mut trouble) else {
+            continue;
+        };
         sender.send_if_modified(|known| {
             let changed = **known != values;
             if changed {
@@ -139,15 +157,30 @@ async fn poll(
     }
 }
 
-fn read(directory: &Path) -> Values {
-    let entries = match std::fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) => {
-            warn!(directory = %directory.display(), %error, "credentials cannot be read");
-            return Values::new();
+/// Says once why a directory cannot be read; what was read before holds on.
+fn tell(
+    found: io::Result<Values>,
+    directory: &Path,
+    trouble: &mut Option<String>,
+) -> Option<Values> {
+    match found {
+        Ok(values) => {
+            *trouble = None;
+            Some(values)
         }
-    };
-    entries
+        Err(error) => {
+            let error = error.to_string();
+            if trouble.as_ref() != Some(&error) {
+                warn!(directory = %directory.display(), error, "credentials cannot be read");
+                *trouble = Some(error);
+            }
+            None
+        }
+    }
+}
+
+fn read(directory: &Path) -> io::Result<Values> {
+    let values = std::fs::read_dir(directory)?
         .flatten()
         .filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
@@ -156,7 +189,8 @@ fn read(directory: &Path) -> Values {
             Some((name, bytes))
         })
         .take(MAX_FILES)
-        .collect()
+        .collect();
+    Ok(values)
 }
 
 fn read_file(path: &Path) -> Option<Vec<u8>> {
@@ -193,9 +227,25 @@ mod tests {
         }
         std::os::unix::fs::symlink("v1", path.join("..data")).unwrap();
         std::os::unix::fs::symlink("..data/MQTT_PASSWORD", path.join("MQTT_PASSWORD")).unwrap();
-        assert_eq!(read(path)["MQTT_PASSWORD"], b"old");
+        assert_eq!(read(path).unwrap()["MQTT_PASSWORD"], b"old");
         std::os::unix::fs::symlink("v2", path.join("..next")).unwrap();
         std::fs::rename(path.join("..next"), path.join("..data")).unwrap();
-        assert_eq!(read(path)["MQTT_PASSWORD"], b"new");
+        assert_eq!(read(path).unwrap()["MQTT_PASSWORD"], b"new");
+    }
+
+    #[test]
+    fn a_directory_that_is_gone_for_a_while_takes_no_credentials_away() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("secret");
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(path.join("MQTT_USERNAME"), "u").unwrap();
+        let mut trouble = None;
+        assert!(tell(read(&path), &path, &mut trouble).is_some());
+        std::fs::remove_dir_all(&path).unwrap();
+        assert_eq!(tell(read(&path), &path, &mut trouble), None);
+        assert!(trouble.is_some());
+        std::fs::create_dir(&path).unwrap();
+        assert_eq!(tell(read(&path), &path, &mut trouble), Some(Values::new()));
+        assert_eq!(trouble, None);
     }
 }

@@ -12,7 +12,7 @@ use akri_mqtt_core::details::{MqttRules, Server, SessionKey};
 use akri_mqtt_core::identity::ServerName;
 use akri_mqtt_session::{Handle, Options, SessionState};
 use tokio::sync::{mpsc, watch};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::credentials::{Files, Properties};
 use crate::naming::{ClientIds, Ordinals, RequestLabel};
@@ -278,6 +278,9 @@ impl Pool {
             None => self.parts.ids.make(prefix, &key, ordinal),
         };
         info!(server = %join.server.name, client_id, "session starts");
+        for name in self.parts.files.unlisted(&join.server) {
+            warn!(server = %join.server.name, name, "a credential is for a server of this name, whose host --credentials-hosts does not list; whoever writes a Configuration can give any host this name");
+        }
         let state = FileState::load(&client_id, &self.parts.state);
         let (sender, receiver) = watch::channel(credentials);
         let mut options = options(&join.server, &join.rules, client_id.clone());
