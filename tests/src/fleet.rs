@@ -99,11 +99,15 @@ impl Fleet {
         for line in BufReader::new(out).lines().take(options.names.len()) {
             let line = line.expect("a line of the device script");
             let started: serde_json::Value = serde_json::from_str(&line).expect("a JSON line");
-            let name = started["device"]
-                .as_str()
+            let name = started
+                .get("device")
+                .and_then(serde_json::Value::as_str)
                 .expect("a device name")
                 .to_owned();
-            let pid = started["pid"].as_i64().expect("a process id");
+            let pid = started
+                .get("pid")
+                .and_then(serde_json::Value::as_i64)
+                .expect("a process id");
             processes.insert(name, i32::try_from(pid).expect("a process id"));
         }
         assert_eq!(

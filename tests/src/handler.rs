@@ -1,14 +1,15 @@
 //! A discovery handler as a process of its own, for tests that stop, kill and question it.
 //! In: flags. Out: the process, everything it has logged, and the answers of its admin port.
 
-use std::io::{BufRead, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::binary::binary;
+use crate::http;
 
 /// How long a process may take to do what it is waited for.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -144,26 +145,7 @@ impl HandlerProcess {
     /// The body of an answer of its admin port, `None` while it does not answer.
     #[must_use]
     pub fn try_get(&self, path: &str) -> Option<(u16, String)> {
-        let mut stream = TcpStream::connect_timeout(&self.admin, Duration::from_secs(1)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).ok()?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).ok()?;
-        let answer = String::from_utf8(answer).ok()?;
-        let status = answer.split(' ').nth(1)?.parse().ok()?;
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        let chunked = head
-            .to_ascii_lowercase()
-            .contains("transfer-encoding: chunked");
-        Some((
-            status,
-            if chunked {
-                unchunk(body)
-            } else {
-                body.to_owned()
-            },
-        ))
+        http::get(self.admin, path)
     }
 
     /// The body of an answer of its admin port.
@@ -285,21 +267,4 @@ impl Drop for HandlerProcess {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-fn unchunk(body: &str) -> String {
-    let mut rest = body;
-    let mut whole = String::new();
-    while let Some((size, after)) = rest.split_once("\r\n") {
-        let size = usize::from_str_radix(size.trim(), 16).unwrap_or(0);
-        let Some(chunk) = after.get(..size).filter(|chunk| !chunk.is_empty()) else {
-            break;
-        };
-        whole.push_str(chunk);
-        rest = after
-            .get(size..)
-            .unwrap_or_default()
-            .trim_start_matches("\r\n");
-    }
-    whole
 }

@@ -99,11 +99,9 @@ impl MonitorProcess {
             let path = format!("/v1/devices/{}/latest", device.replace('/', "%2F"));
             let what = format!("a message of {device}");
             self.wait_for(&path, &what, |answer| {
-                answer["messages"].as_array().is_some_and(|messages| {
-                    messages
-                        .iter()
-                        .any(|message| message["payload"]["temperature"].is_number())
-                })
+                answer
+                    .pointer("/messages/0/payload/temperature")
+                    .is_some_and(serde_json::Value::is_number)
             })
             .await;
         }
@@ -117,11 +115,9 @@ impl MonitorProcess {
         let path = format!("/v1/devices/{}", device.replace('/', "%2F"));
         let what = format!("{device} {state}, {word:?}");
         self.wait_for(&path, &what, |answer| {
-            let presence = &answer["presence"];
-            presence["state"] == state
-                && presence["reason"]
-                    .as_str()
-                    .is_some_and(|reason| reason.contains(word))
+            let field = |name| answer.pointer(name).and_then(serde_json::Value::as_str);
+            field("/presence/state") == Some(state)
+                && field("/presence/reason").is_some_and(|reason| reason.contains(word))
         })
         .await;
     }

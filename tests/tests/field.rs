@@ -2,6 +2,8 @@
 //! own appear, speak, die in every way and come back; Mosquitto is stopped, killed, frozen and cut off.
 //! What is looked at: Instances as an Agent would make them, the handler's reasons, a monitoring broker's API.
 
+#![allow(clippy::expect_used)]
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

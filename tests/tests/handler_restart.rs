@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use akri_mqtt_tests::agent::{AgentOptions, Happened};
+use akri_mqtt_tests::agent::{Agent, AgentOptions, Happened};
 use akri_mqtt_tests::devices::{client_ids, connects};
 use akri_mqtt_tests::mosquitto::Config;
 use akri_mqtt_tests::scene::{CONFIGURATION, Scene};
@@ -39,11 +39,16 @@ async fn after_a_kill_the_first_list_names_every_device_although_the_server_is_a
     handler.kill();
     scene.server.stop();
     let _second = scene.handler().await;
+    let first = |agent: &Agent| first_list_after_registration(&agent.happened(), 1);
     scene
         .agent
-        .wait_for_devices(CONFIGURATION, &["plant-a/a", "plant-a/b"])
+        .wait_for(
+            "a list of the new handler",
+            Duration::from_secs(20),
+            |agent| first(agent).is_some(),
+        )
         .await;
-    let first = first_list_after_registration(&scene.agent.happened(), 1).unwrap();
+    let first = first(&scene.agent).unwrap();
     assert_eq!(first, ["plant-a/a", "plant-a/b"]);
 }
 
