@@ -10,6 +10,7 @@
 pub mod admin;
 pub mod admission;
 pub mod asked;
+pub mod authority;
 pub mod config;
 pub mod credentials;
 pub mod endpoint;

@@ -8,12 +8,13 @@ use std::time::Duration;
 use akri_mqtt_proto::akri::discovery_handler_server::{DiscoveryHandler, DiscoveryHandlerServer};
 use akri_mqtt_proto::akri::{DiscoverRequest, DiscoverResponse};
 use akri_mqtt_runtime::Shutdown;
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
+use crate::authority::Caller;
 use crate::endpoint::Bound;
 use crate::requests::{Opened, Requests};
 use crate::streams::{Sent, responses};
@@ -65,6 +66,7 @@ pub async fn serve(bound: Bound, service: Service) -> anyhow::Result<()> {
         match bound {
             Bound::Unix(listener, _file) => {
                 let incoming = UnixListenerStream::new(listener);
+                let incoming = incoming.map(|stream| stream.map(Caller::new));
                 router.serve_with_incoming_shutdown(incoming, signal).await
             }
             Bound::Network(listener, _) => {
