@@ -32,6 +32,9 @@ pub struct Args {
     /// Part of the client id [default: $POD_NAME, else a random one kept in the data directory]
     #[arg(long, value_name = "NAME")]
     pub instance: Option<String>,
+    /// Hash client ids of more than 23 characters, for servers that allow no more
+    #[arg(long)]
+    pub short_client_id: bool,
     /// Directory with MQTT_USERNAME and the like as files; without it they are taken from the environment
     #[arg(long, value_name = "DIR")]
     pub credentials_dir: Option<PathBuf>,
@@ -68,11 +71,12 @@ impl Args {
             retain_for: self.retain_for,
             retain_bytes: self.retain_bytes,
             commit_window: self.commit_window,
-            decoders: Decoders(self.decode.clone()),
+            decoders: Decoders::new(self.decode.clone()),
             identity: Identity {
                 instance: self.instance.clone().or_else(|| set("POD_NAME")),
                 cluster: set("AKRI_MQTT_CLUSTER"),
                 namespace: set("POD_NAMESPACE"),
+                short: self.short_client_id,
             },
         }
     }

@@ -6,7 +6,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use akri_mqtt_core::details::SessionKey;
+use blake2::digest::consts::U32;
+use blake2::{Blake2b, Digest as _};
 
+/// What a server of MQTT 3.1.1 has to allow.
+const SHORT: usize = 23;
 const FILE: &str = "identity.json";
 
 /// What the data directory keeps.
@@ -28,6 +32,8 @@ pub struct Identity {
     pub cluster: Option<String>,
     /// The namespace; none: `default`.
     pub namespace: Option<String>,
+    /// Hash client ids of more than 23 characters.
+    pub short: bool,
 }
 
 /// Makes client ids.
@@ -38,6 +44,7 @@ pub struct ClientIds {
     instance: String,
     cluster: String,
     namespace: String,
+    short: bool,
 }
 
 impl ClientIds {
@@ -70,6 +77,7 @@ impl ClientIds {
             instance,
             cluster,
             namespace,
+            short: identity.short,
         };
         ids.save()?;
         Ok(ids)
@@ -93,9 +101,12 @@ impl ClientIds {
             instance,
             ..
         } = self;
-        let id = format!("{prefix}-{cluster}-{namespace}-{instance}-{key}");
-        Ok(if ordinal > 1 {
-            format!("{id}-{ordinal}")
+        let mut id = format!("{prefix}-{cluster}-{namespace}-{instance}-{key}");
+        if ordinal > 1 {
+            id.push_str(&format!("-{ordinal}"));
+        }
+        Ok(if self.short && id.len() > SHORT {
+            shortened(prefix, &id)
         } else {
             id
         })
@@ -110,8 +121,57 @@ impl ClientIds {
     }
 }
 
+/// The prefix stays readable; the rest is hashed.
+fn shortened(prefix: &str, id: &str) -> String {
+    let kept: String = prefix.chars().take(10).collect();
+    let digest = Blake2b::<U32>::digest(id.as_bytes());
+    let hex = digest.iter().flat_map(|byte| {
+        let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or('0');
+        [digit(byte >> 4), digit(byte & 15)]
+    });
+    let room = SHORT.saturating_sub(kept.len() + 1);
+    format!("{kept}-{}", hex.take(room).collect::<String>())
+}
+
 /// Keeps letters, digits and `-`.
 fn plain(name: &str) -> String {
     let keep = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
     name.chars().map(keep).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use akri_mqtt_core::properties::DeviceSpec;
+
+    use super::*;
+
+    #[test]
+    fn short_client_ids_fit_into_23_characters_keep_their_prefix_and_differ_by_session() {
+        let directory = tempfile::tempdir().unwrap();
+        let set = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+        let variables = [
+            ("MQTT_DEVICE_ID", "plant/r1"),
+            ("MQTT_SERVER_URLS", "tcp://127.0.0.1:1883"),
+            ("MQTT_TOPICS", "[\"a\"]"),
+        ];
+        let device = DeviceSpec::from_env(variables.map(set)).unwrap().remove(0);
+        let key = device.session_key();
+        let mut identity = Identity {
+            instance: Some("pod-0".to_owned()),
+            cluster: Some("0123456789".to_owned()),
+            ..Identity::default()
+        };
+        let mut make = |short, options| {
+            identity.short = short;
+            let mut ids = ClientIds::open(directory.path(), &identity).unwrap();
+            ids.make("akri-mqtt", &key, options).unwrap()
+        };
+        let long = make(false, "a");
+        assert_eq!(long, format!("akri-mqtt-01234567-default-pod-0-{key}"));
+        let (short, other) = (make(true, "a"), make(true, "b"));
+        assert_eq!((short.len(), other.len()), (SHORT, SHORT));
+        assert!(short.starts_with("akri-mqtt-"), "{short}");
+        assert_ne!(short, other);
+        assert_eq!(short, make(true, "a"));
+    }
 }
