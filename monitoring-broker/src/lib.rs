@@ -9,6 +9,7 @@ mod kept;
 pub mod metrics;
 mod monitor;
 mod run;
+mod session_metrics;
 pub mod store;
 
 pub use args::Args;

@@ -1,11 +1,12 @@
 //! What the monitoring broker counts. In: a registry at start. Out: handles for the parts.
 //! No label per device or topic.
 
-use akri_mqtt_session::QoS;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+
+pub use crate::session_metrics::{Counted, SessionMetrics};
 
 /// What the store counts.
 #[derive(Clone, Debug)]
@@ -90,7 +91,8 @@ impl StoreMetrics {
 /// What ingestion counts.
 #[derive(Clone, Debug, Default)]
 pub struct IngestMetrics {
-    received: [Counter; 3],
+    /// What the sessions count.
+    pub sessions: SessionMetrics,
     /// Messages of other devices that a filter took.
     pub foreign: Counter,
     /// Messages whose acknowledgement waits for a commit.
@@ -98,24 +100,9 @@ pub struct IngestMetrics {
 }
 
 impl IngestMetrics {
-    /// Counts a message.
-    pub fn received(&self, qos: QoS) {
-        let [at_most, at_least, exactly] = &self.received;
-        match qos {
-            QoS::AtMostOnce => at_most.inc(),
-            QoS::AtLeastOnce => at_least.inc(),
-            QoS::ExactlyOnce => exactly.inc(),
-        };
-    }
-
     /// Registers all of them.
     pub fn register(&self, registry: &mut Registry) {
-        for (qos, counter) in (0_u8..).zip(&self.received) {
-            let labels = [("qos".into(), qos.to_string().into())];
-            registry
-                .sub_registry_with_labels(labels.into_iter())
-                .register("messages_received", "Messages received", counter.clone());
-        }
+        registry.register_collector(Box::new(self.sessions.clone()));
         registry.register(
             "messages_foreign",
             "Messages of other devices that a filter took and that were dropped",

@@ -183,6 +183,7 @@ impl Monitor {
         self.store_metrics.register(registry);
         self.ingest.register(registry);
         self.service.metrics.register(registry);
+        self.service.decoders.errors().register(registry);
     }
 
     /// Watches one more device; see [`Monitor::add_all`].
@@ -316,8 +317,10 @@ impl Monitor {
         let (handle, events) = akri_mqtt_session::start(options, credentials, state, wanted);
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let condition = format!("subscribed to {server} {key}");
+        let counted = self.ingest.sessions.watch(server.as_str(), handle.status());
         let parts = Parts {
             server,
+            counted,
             handle: Arc::new(handle),
             events,
             memory,

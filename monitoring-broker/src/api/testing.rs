@@ -50,7 +50,7 @@ impl Bench {
         });
         let raw = TopicFilter::parse("raw/#").unwrap();
         let strict = TopicFilter::parse("strict").unwrap();
-        let decoders = Decoders(vec![(raw, Decoder::Bytes), (strict, Decoder::Json)]);
+        let decoders = Decoders::new(vec![(raw, Decoder::Bytes), (strict, Decoder::Json)]);
         let devices = Arc::new(Devices::default());
         for name in ["r1", "r2"] {
             devices.put(device(name));

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use super::changes::record;
 use super::routes::{Route, Routes};
 use crate::devices::{Devices, State};
-use crate::metrics::IngestMetrics;
+use crate::metrics::{Counted, IngestMetrics};
 use crate::store::{self, Arrival, Store, StoreSession};
 
 /// Changes of devices that are done together: one SUBSCRIBE, one transaction.
@@ -50,6 +50,8 @@ pub struct Parts {
     pub ready: Condition,
     /// What it counts.
     pub metrics: IngestMetrics,
+    /// Its session among what is counted.
+    pub counted: Counted,
     /// Devices that are there from the start: what the server has queued for them comes with the connection.
     pub initial: Vec<Arc<DeviceSpec>>,
     /// Devices that come and go.
@@ -200,7 +202,6 @@ impl Task {
         let at = self
             .now
             .plus(message.received.saturating_duration_since(self.now.mono));
-        self.parts.metrics.received(message.qos);
         let route = self.routes.of(&message.topic);
         if route.is_foreign {
             self.parts.metrics.foreign.inc();

@@ -32,7 +32,7 @@ use view::Viewer;
 pub use view::{DeviceView, MessageView, age_ms};
 pub use watch::{Slot, WatchEvent, Watcher};
 
-use crate::api::metrics::ApiMetrics;
+use crate::api::metrics::{ApiMetrics, DecodeErrors};
 use crate::devices::{Device, Devices};
 use crate::store::Store;
 
@@ -41,20 +41,43 @@ pub const STREAMS: usize = 1_000;
 
 /// Which decoder reads which topics: the first filter that matches decides.
 #[derive(Clone, Debug, Default)]
-pub struct Decoders(pub Vec<(TopicFilter, Decoder)>);
+pub struct Decoders {
+    rules: Vec<(TopicFilter, Decoder)>,
+    errors: DecodeErrors,
+}
 
 impl Decoders {
+    /// Rules in their order; topics that none matches are read by `auto`.
+    #[must_use]
+    pub fn new(rules: Vec<(TopicFilter, Decoder)>) -> Self {
+        Self {
+            rules,
+            errors: DecodeErrors::default(),
+        }
+    }
+
     /// The decoder of a topic.
     #[must_use]
     pub fn of(&self, topic: &str) -> Decoder {
-        let rule = self.0.iter().find(|(filter, _)| filter.matches(topic));
+        let rule = self.rules.iter().find(|(filter, _)| filter.matches(topic));
         rule.map_or(Decoder::Auto, |(_, decoder)| *decoder)
+    }
+
+    /// The payloads that could not be read.
+    #[must_use]
+    pub fn errors(&self) -> &DecodeErrors {
+        &self.errors
     }
 
     /// Reads a payload.
     #[must_use]
     pub fn decode(&self, topic: &str, payload: &[u8]) -> Decoded {
-        decode::decode(self.of(topic), payload)
+        let decoder = self.of(topic);
+        let decoded = decode::decode(decoder, payload);
+        if decoded.error.is_some() {
+            self.errors.count(decoder);
+        }
+        decoded
     }
 }
 
