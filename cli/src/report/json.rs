@@ -1,7 +1,7 @@
 //! Events as JSON, one object a line, for programs. In: events. Out: lines. The keys are a contract: see `akri-mqtt demo --help`.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::{Event, Kind, Summary};
@@ -9,6 +9,7 @@ use super::{Event, Kind, Summary};
 #[derive(Serialize)]
 struct Line<'a> {
     event: &'static str,
+    #[serde(serialize_with = "nanoseconds")]
     time: Timestamp,
     device: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,6 +56,7 @@ struct Last {
     devices_seen: usize,
     messages: u64,
     offline_events: u64,
+    #[serde(serialize_with = "nanoseconds")]
     time: Timestamp,
 }
 
@@ -67,6 +69,11 @@ pub fn summary(summary: Summary, time: Timestamp) -> String {
         offline_events: summary.offline_events,
         time,
     })
+}
+
+/// RFC 3339 with nine digits, as the API writes times: such texts sort as the times do.
+fn nanoseconds<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{time:.9}"))
 }
 
 fn render(line: &impl Serialize) -> String {

@@ -189,7 +189,7 @@ mod tests {
         let line = json::event(&event("demo/a", message));
         assert_eq!(
             line,
-            "{\"event\":\"message\",\"time\":\"2026-01-02T03:04:05.678Z\",\"device\":\"demo/a\",\"topic\":\"demo/a/x\",\"payload\":{\"a\":1}}\n"
+            "{\"event\":\"message\",\"time\":\"2026-01-02T03:04:05.678000000Z\",\"device\":\"demo/a\",\"topic\":\"demo/a/x\",\"payload\":{\"a\":1}}\n"
         );
         let summary = Summary {
             devices_seen: 5,
@@ -198,7 +198,7 @@ mod tests {
         };
         assert_eq!(
             json::summary(summary, "2026-01-02T03:04:05Z".parse().unwrap()),
-            "{\"event\":\"summary\",\"devices_seen\":5,\"messages\":7,\"offline_events\":1,\"time\":\"2026-01-02T03:04:05Z\"}\n"
+            "{\"event\":\"summary\",\"devices_seen\":5,\"messages\":7,\"offline_events\":1,\"time\":\"2026-01-02T03:04:05.000000000Z\"}\n"
         );
     }
 }
