@@ -12,7 +12,7 @@ use tonic::Status;
 
 use crate::api::service::{
     DeviceView, MessageQuery, MessageView, ReadingQuery, ReadingView, ServiceError, Start,
-    WatchEvent, WatchQuery, bound, limit, topic_filter,
+    WatchEvent, WatchQuery, bound, limit, ordered, topic_filter,
 };
 use crate::devices::State;
 use crate::store::StoreError;
@@ -54,9 +54,12 @@ pub(super) fn reading_query(
     request: pb::QueryReadingsRequest,
 ) -> Result<ReadingQuery, ServiceError> {
     let bound = |field, value: Option<f64>| value.map(|value| bound(field, value)).transpose();
+    let min = bound("min_value", request.min_value)?;
+    let max = bound("max_value", request.max_value)?;
+    ordered("max_value", min, max)?;
     Ok(ReadingQuery {
-        min: bound("min_value", request.min_value)?,
-        max: bound("max_value", request.max_value)?,
+        min,
+        max,
         name: request.name,
         messages: message_query(pb::QueryRequest {
             device_id: request.device_id,

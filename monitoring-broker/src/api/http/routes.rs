@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::params::Params;
 use super::problem::Problem;
 use crate::api::json::{DeviceJson, MessageJson, ReadingJson};
-use crate::api::service::{MessageQuery, ReadingQuery, Service, ServiceError};
+use crate::api::service::{MessageQuery, ReadingQuery, Service, ServiceError, ordered};
 
 /// What a route answers.
 pub(super) type Answer = Result<Response, Problem>;
@@ -109,6 +109,7 @@ pub(super) async fn readings(
         min: params.bound("min")?,
         max: params.bound("max")?,
     };
+    ordered("max", query.min, query.max)?;
     let page = api.readings(&query).await?;
     json(&Readings {
         readings: page.readings.iter().map(ReadingJson::new).collect(),

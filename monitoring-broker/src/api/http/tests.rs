@@ -204,6 +204,11 @@ const WRONG: &[(&str, &str, &str)] = &[
         "max",
         "found \"hot\", allowed: a number",
     ),
+    (
+        "readings?min=5&max=1",
+        "max",
+        "found 1, allowed: at least the lower bound, which is 5",
+    ),
     ("latest?limit=5", "limit", "allowed: topic"),
     (
         "stream?last_event_id=x",

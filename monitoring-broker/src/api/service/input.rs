@@ -50,6 +50,20 @@ pub fn bound(field: &str, value: f64) -> Result<f64, ServiceError> {
     Err(ServiceError::invalid(field, why))
 }
 
+/// Two bounds that leave room for a value; `field` is what the front calls the upper one.
+///
+/// # Errors
+/// When the upper one is below the lower one.
+pub fn ordered(field: &str, min: Option<f64>, max: Option<f64>) -> Result<(), ServiceError> {
+    match (min, max) {
+        (Some(min), Some(max)) if max < min => {
+            let why = format!("found {max}, allowed: at least the lower bound, which is {min}");
+            Err(ServiceError::invalid(field, why))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn unix_seconds(text: &str) -> Option<Timestamp> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());

@@ -23,7 +23,7 @@ use akri_mqtt_runtime::Shutdown;
 use tokio::sync::Semaphore;
 
 pub use error::{ServiceError, shorten};
-pub use input::{bound, time, topic_filter};
+pub use input::{bound, ordered, time, topic_filter};
 pub use page::{DEFAULT_LIMIT, MOST_LIMIT, limit};
 pub use query::{MessagePage, MessageQuery};
 pub use readings::{ReadingPage, ReadingQuery, ReadingView};
