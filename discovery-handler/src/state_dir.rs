@@ -69,9 +69,7 @@ impl StateDir {
         let Some(directory) = &self.path else {
             return Ok(());
         };
-        let temporary = directory.join(format!(".{name}.new"));
-        let mut file = private_file().truncate(true).open(&temporary)?;
-        file.write_all(bytes)?;
+        let (file, temporary) = write_beside(directory, name, bytes)?;
         file.sync_all()?;
         std::fs::rename(&temporary, directory.join(name))?;
         File::open(directory)?.sync_all()
@@ -85,9 +83,7 @@ impl StateDir {
         let Some(directory) = &self.path else {
             return Ok(());
         };
-        let temporary = directory.join(format!(".{name}.new"));
-        let mut file = private_file().truncate(true).open(&temporary)?;
-        file.write_all(bytes)?;
+        let (_, temporary) = write_beside(directory, name, bytes)?;
         std::fs::rename(&temporary, directory.join(name))
     }
 
@@ -200,6 +196,21 @@ fn private_file() -> OpenOptions {
     options
 }
 
+/// Writes a new file next to the one that it will replace. A directory that was removed is made again.
+fn write_beside(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<(File, PathBuf)> {
+    let temporary = directory.join(format!(".{name}.new"));
+    let open = || private_file().truncate(true).open(&temporary);
+    let mut file = match open() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            std::fs::create_dir_all(directory)?;
+            open()?
+        }
+        opened => opened?,
+    };
+    file.write_all(bytes)?;
+    Ok((file, temporary))
+}
+
 fn probe(path: &Path) -> io::Result<()> {
     std::fs::create_dir_all(path)?;
     let file = path.join(format!(".probe-{}", std::process::id()));
@@ -227,6 +238,17 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_that_was_removed_is_made_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let state = StateDir::open(&path);
+        state.replace("a.json", b"one").unwrap();
+        std::fs::remove_dir_all(&path).unwrap();
+        state.replace("a.json", b"two").unwrap();
+        assert_eq!(std::fs::read(path.join("a.json")).unwrap(), b"two");
+    }
 
     #[test]
     fn what_was_written_is_read_back_and_leaves_no_other_file() {
