@@ -203,7 +203,12 @@ impl<'a> Variables<'a> {
         let identity = self.json(&mut reader, "MQTT_IDENTITY", |reader, field| {
             list(reader, field, TopicPattern::parse)
         });
-        if topics.is_none() && presence.availability.is_empty() && convention.is_none() {
+        let wrong = reader
+            .faults
+            .iter()
+            .any(|fault| fault.key.contains("MQTT_TOPICS"));
+        let nothing = presence.availability.is_empty() && convention.is_none();
+        if topics.is_none() && nothing && !wrong {
             let what = "is not set; it holds the device's topics as a JSON array, such as [\"robots/r1/joints\"]";
             reader.faults.push(fault(&self.name("MQTT_TOPICS"), what));
         }

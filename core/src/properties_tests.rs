@@ -165,6 +165,13 @@ fn missing_and_wrong_variables_are_named() {
             "MQTT_SERVER_URLS_AAAAAA: is not set; it holds the server's URLs, such as tcp://10.0.0.5:1883"
         ]
     );
+    let one = faults(&[
+        ("MQTT_DEVICE_ID", "a/b"),
+        ("MQTT_SERVER_URLS", "tcp://h"),
+        ("MQTT_TOPICS", "not json"),
+    ]);
+    assert_eq!(one.len(), 1, "{one:?}");
+    assert!(one[0].starts_with("MQTT_TOPICS: "), "{one:?}");
     let wrong = faults(&[
         ("MQTT_DEVICE_ID", "nonsense"),
         ("MQTT_SERVER_URLS", "tcp://a,tcp://u:s3cret@b"),

@@ -102,7 +102,7 @@ impl Args {
         }
         DeviceSpec::from_env(variables).map_err(|faults| {
             UsageError::new(format!(
-                "no devices to watch, set these variables or their flags:\n{faults}"
+                "no devices to watch; these variables, or their flags, are missing or wrong:\n{faults}"
             ))
         })
     }
