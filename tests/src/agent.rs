@@ -664,7 +664,8 @@ impl Shared {
     /// Deletes the Instances that no list names and applies those that one does.
     fn reconcile(&self, name: &str) {
         let mut log = Vec::new();
-        if let Some(configuration) = self.lock().configurations.get_mut(name) {
+        let mut state = self.lock();
+        if let Some(configuration) = state.configurations.get_mut(name) {
             let mut wanted: BTreeMap<String, Device> = BTreeMap::new();
             for device in configuration
                 .streams
@@ -701,9 +702,12 @@ impl Shared {
                 }
             }
         }
-        for happened in log {
-            self.log(happened);
-        }
+        // Who sees the Instances sees what happened to them, so both change under one lock.
+        let now = Instant::now();
+        let log = log.into_iter().map(|happened| (now, happened));
+        state.happened.extend(log);
+        drop(state);
+        self.changed.send_modify(|count| *count += 1);
     }
 }
 

@@ -108,6 +108,12 @@ async fn of_two_devices_whose_instances_would_have_one_name_the_same_one_is_with
         .wait_for_devices_at_least(CONFIGURATION, 1)
         .await;
     let listed = scene.agent.devices(CONFIGURATION);
+    // The second handler knows both from the roster of the first.
+    handler
+        .wait_for("the roster is written", |_| {
+            scene.saved(&one) && scene.saved(&other)
+        })
+        .await;
     let passing = scene
         .flags()
         .instance("n-1")
