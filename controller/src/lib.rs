@@ -1,0 +1,18 @@
+//! Agentless mode: from Configurations to Instances, and from those to pods, jobs and Services.
+
+pub mod args;
+pub mod names;
+
+pub use args::Args;
+
+/// Runs the process until `shutdown`.
+///
+/// # Errors
+/// Wrong usage, no access to the cluster, a part that has died.
+pub async fn run(args: Args, shutdown: akri_mqtt_runtime::Shutdown) -> anyhow::Result<()> {
+    let _ = args;
+    let client = kube::Client::try_default().await?;
+    tracing::info!(namespace = client.default_namespace(), "started");
+    shutdown.triggered().await;
+    Ok(())
+}
