@@ -9,6 +9,7 @@ use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
 use crate::raw::RawSpec;
+use crate::status::ConfigurationStatus;
 
 /// Which devices to look for, and what to run for each one that is found.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -23,7 +24,13 @@ use crate::raw::RawSpec;
     namespaced,
     doc = "Which devices to look for, and what runs for each of them.",
     derive = "PartialEq",
+    status = "ConfigurationStatus",
     printcolumn = r#"{"name":"Capacity","type":"string","description":"The capacity for each Instance discovered","jsonPath":".spec.capacity"}"#,
+    printcolumn = r#"{"name":"Devices","type":"integer","description":"Devices that the handler lists; agentless mode only","jsonPath":".status.devices"}"#,
+    printcolumn = r#"{"name":"Brokers","type":"integer","description":"Pods or jobs that should run; agentless mode only","jsonPath":".status.brokers"}"#,
+    printcolumn = r#"{"name":"Ready","type":"integer","description":"Pods that are ready or jobs that have completed; agentless mode only","jsonPath":".status.brokersReady"}"#,
+    printcolumn = r#"{"name":"Discovered","type":"string","priority":1,"description":"Why devices are listed, or not","jsonPath":".status.conditions[?(@.type=='Discovered')].reason"}"#,
+    printcolumn = r#"{"name":"Servers","type":"string","priority":1,"description":"Whether the MQTT servers are reachable","jsonPath":".status.conditions[?(@.type=='ServersReachable')].status"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
@@ -33,7 +40,7 @@ pub struct ConfigurationSpec {
     pub discovery_handler: DiscoveryHandlerInfo,
 
     /// How many workloads may use one device at a time.
-    #[serde(default = "one")]
+    #[serde(default = "default_capacity")]
     pub capacity: u32,
 
     /// What runs for each device.
@@ -136,7 +143,8 @@ pub struct BrokerSpec {
     pub broker_pod_spec: Option<RawSpec>,
 }
 
-fn one() -> u32 {
+/// Akri's default: one workload at a time.
+pub(crate) fn default_capacity() -> u32 {
     1
 }
 

@@ -1,10 +1,15 @@
-//! Akri's resources of `akri.sh/v0`, field for field as Akri ships them: Configuration and Instance.
+//! Akri's resources of `akri.sh/v0`, field for field as Akri ships them: Configuration and Instance,
+//! and, for agentless mode, the status of a Configuration, which Akri's definition lacks.
 //! In: nothing. Out: Rust types, and the CustomResourceDefinitions that `cargo xtask generate`
 //! writes to `crds/manifests/`. Talks to no cluster; what the fields do is up to their users.
 
+mod akri_webhook;
 mod configuration;
 mod instance;
 mod raw;
+pub mod status;
+
+pub use akri_webhook::{RefusedByAkri, akri_webhook_accepts};
 
 pub use configuration::{
     BrokerSpec, Configuration, ConfigurationSpec, DiscoveryHandlerInfo, DiscoveryProperty,
@@ -12,6 +17,7 @@ pub use configuration::{
 };
 pub use instance::{Instance, InstanceSpec};
 pub use raw::RawSpec;
+pub use status::ConfigurationStatus;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;

@@ -116,7 +116,30 @@ fn configuration_has_the_schema_of_akri() {
     expected["required"] = json!(["spec"]);
     expected["properties"]["spec"]["required"] = json!(["discoveryHandler"]);
     expected["properties"]["spec"]["properties"]["discoveryHandler"]["required"] = json!(["name"]);
-    assert_eq!(schema(&generated("akri-configuration-crd.yaml")), expected);
+    let mut schema = schema(&generated("akri-configuration-crd.yaml"));
+    // The one difference: agentless mode writes a status.
+    let ours = schema["properties"].as_object_mut().unwrap();
+    assert!(ours.remove("status").is_some());
+    assert_eq!(schema, expected);
+}
+
+#[test]
+fn only_the_configuration_has_a_status_and_it_is_a_subresource() {
+    let version = |file| generated(file)["spec"]["versions"][0].clone();
+    let configuration = version("akri-configuration-crd.yaml");
+    assert_eq!(configuration["subresources"], json!({"status": {}}));
+    let mut status = configuration["schema"]["openAPIV3Schema"]["properties"]["status"].clone();
+    plain(&mut status, true);
+    assert_eq!(status["nullable"], json!(true));
+    let conditions = &status["properties"]["conditions"];
+    assert_eq!(conditions["x-kubernetes-list-type"], "map");
+    assert_eq!(conditions["x-kubernetes-list-map-keys"], json!(["type"]));
+    assert_eq!(
+        conditions["items"]["required"],
+        json!(["lastTransitionTime", "message", "reason", "status", "type"])
+    );
+    assert_eq!(status.get("required"), None, "every part may be left out");
+    assert_eq!(version("akri-instance-crd.yaml").get("subresources"), None);
 }
 
 #[test]
@@ -182,13 +205,26 @@ fn names_versions_and_columns_are_those_of_akri() {
             (&json!(true), &json!(true))
         );
     }
+    let columns = configuration["spec"]["versions"][0]["additionalPrinterColumns"]
+        .as_array()
+        .unwrap();
+    let (of_status, of_akri): (Vec<_>, Vec<_>) = columns.iter().partition(|column| {
+        column["jsonPath"]
+            .as_str()
+            .is_some_and(|path| path.starts_with(".status."))
+    });
     assert_eq!(
-        configuration["spec"]["versions"][0]["additionalPrinterColumns"],
+        json!(of_akri),
         json!([
             {"name": "Capacity", "type": "string", "jsonPath": ".spec.capacity",
              "description": "The capacity for each Instance discovered"},
             {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
         ])
+    );
+    let names: Vec<_> = of_status.iter().map(|column| &column["name"]).collect();
+    assert_eq!(
+        names,
+        ["Devices", "Brokers", "Ready", "Discovered", "Servers"]
     );
     assert_eq!(
         instance["spec"]["versions"][0]["additionalPrinterColumns"],
