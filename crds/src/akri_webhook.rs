@@ -213,18 +213,19 @@ mod tests {
 
     #[test]
     fn what_akri_cannot_read_is_refused_with_its_reason() {
-        for change in [
-            (|c: &mut Value| {
+        const CHANGES: [fn(&mut Value); 5] = [
+            |c| {
                 c["spec"]["discoveryHandler"]["discoveryProperties"][0]["valueFrom"]["secretKeyRef"]
                     .as_object_mut()
                     .unwrap()
                     .remove("key");
-            }) as fn(&mut Value),
+            },
             |c| c["spec"]["brokerSpec"] = json!({}),
             |c| c["spec"]["brokerSpec"]["brokerJobSpec"] = json!({}),
             |c| drop(c.as_object_mut().unwrap().remove("spec")),
             |c| *c = json!([]),
-        ] {
+        ];
+        for change in CHANGES {
             assert!(matches!(refused(change), RefusedByAkri::Unreadable(_)));
         }
     }

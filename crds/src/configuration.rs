@@ -150,7 +150,7 @@ pub(crate) fn default_capacity() -> u32 {
 
 /// Akri's schema of a Configuration sets no defaults; with ours, an object would differ depending
 /// on whose definition is installed.
-fn without_defaults(schema: &mut Schema) {
+pub(crate) fn without_defaults(schema: &mut Schema) {
     schemars::transform::transform_subschemas(&mut without_defaults, schema);
     schema.remove("default");
 }
