@@ -1,7 +1,11 @@
 //! Agentless mode: from Configurations to Instances, and from those to pods, jobs and Services.
 
 pub mod args;
+pub mod discover;
+pub mod handlers;
+pub mod model;
 pub mod names;
+pub mod registration;
 
 pub use args::Args;
 
