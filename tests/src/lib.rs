@@ -10,5 +10,6 @@ pub mod handler;
 pub mod http;
 pub mod monitor;
 pub mod mosquitto;
+pub mod pod;
 pub mod proxy;
 pub mod scene;

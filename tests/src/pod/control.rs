@@ -1,0 +1,103 @@
+//! The control port of a test pod. In: requests of a test. Out: processes started and killed, URLs
+//! fetched from inside the cluster, messages published.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+
+use super::mqtt::Connection;
+use super::processes::{self, Processes, Start};
+use crate::http;
+
+/// What is published from inside the cluster.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Publish {
+    /// The MQTT server, host:port.
+    pub server: String,
+    /// Whether the server keeps them.
+    pub retain: bool,
+    /// Topics and payloads.
+    pub messages: Vec<(String, String)>,
+}
+
+/// What is fetched from inside the cluster.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Fetch {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Path and query.
+    pub path: String,
+}
+
+/// The answer to a [`Fetch`]; `None` while nobody answers.
+pub type Fetched = Option<(u16, String)>;
+
+/// An answer, or an error in words.
+pub type Answer<T> = Result<Json<T>, (StatusCode, String)>;
+
+/// An error of the test pod.
+pub fn failed(error: anyhow::Error) -> (StatusCode, String) {
+    (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}"))
+}
+
+/// The routes of every test pod.
+pub fn routes() -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/processes", get(list).post(start))
+        .route("/processes/{name}/{signal}", post(signal))
+        .route("/fetch", post(fetch))
+        .route("/publish", post(publish))
+        .with_state(Processes::default())
+}
+
+async fn list(State(all): State<Processes>) -> Json<BTreeMap<String, processes::State>> {
+    Json(all.all())
+}
+
+async fn start(State(all): State<Processes>, Json(starts): Json<Vec<Start>>) -> Answer<()> {
+    for start in starts {
+        all.start(start).map_err(failed)?;
+    }
+    Ok(Json(()))
+}
+
+async fn signal(
+    State(all): State<Processes>,
+    Path((name, signal)): Path<(String, String)>,
+) -> Answer<u64> {
+    all.signal(&name, &signal).map(Json).map_err(failed)
+}
+
+async fn fetch(Json(fetch): Json<Fetch>) -> Answer<Fetched> {
+    let fetched = tokio::task::spawn_blocking(move || http::get(fetch.address, &fetch.path)).await;
+    fetched.map(Json).map_err(|error| failed(error.into()))
+}
+
+/// Answers with the time just before the first message, in milliseconds since 1970.
+async fn publish(Json(publish): Json<Publish>) -> Answer<u64> {
+    let published = tokio::task::spawn_blocking(move || {
+        let id = format!("publisher-{}", std::process::id());
+        let mut connection = Connection::open(&publish.server, &id, None)?;
+        let at = super::device::now_ms();
+        for (topic, payload) in &publish.messages {
+            connection
+                .publish(topic, payload, publish.retain)
+                .with_context(|| topic.clone())?;
+        }
+        connection.close()?;
+        Ok(at)
+    });
+    published
+        .await
+        .map_err(anyhow::Error::from)
+        .and_then(|result| result)
+        .map(Json)
+        .map_err(failed)
+}

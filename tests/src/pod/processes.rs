@@ -1,0 +1,126 @@
+//! The processes of a test pod. In: names and command lines. Out: their state, their first lines, and
+//! the exact time of each signal. Their standard error is the pod's log.
+
+use std::collections::BTreeMap;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context as _, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
+
+use super::device::now_ms;
+
+/// Lines of standard output that are kept of each process.
+const LINES: usize = 1000;
+
+/// A process to start.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Start {
+    /// Its name in this pod.
+    pub name: String,
+    /// Its command line; a program named `self` is this one.
+    pub argv: Vec<String>,
+}
+
+/// A process that was started.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct State {
+    /// Its process id.
+    pub pid: i32,
+    /// How it ended, if it did.
+    pub ended: Option<String>,
+    /// Its first lines.
+    pub lines: Vec<String>,
+}
+
+/// All processes of a pod by name; the last one of each name.
+#[derive(Clone, Default)]
+pub struct Processes(Arc<Mutex<BTreeMap<String, State>>>);
+
+impl Processes {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, State>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All of them.
+    pub fn all(&self) -> BTreeMap<String, State> {
+        self.lock().clone()
+    }
+
+    /// Starts one.
+    pub fn start(&self, start: Start) -> anyhow::Result<()> {
+        let Start { name, argv } = start;
+        let running = |state: &State| state.ended.is_none();
+        ensure!(
+            !self.lock().get(&name).is_some_and(running),
+            "{name} is running"
+        );
+        let (program, arguments) = argv.split_first().context("no program")?;
+        let program = if program == "self" {
+            std::env::current_exe()?
+        } else {
+            program.into()
+        };
+        let mut child = Command::new(&program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| program.display().to_string())?;
+        let pid = i32::try_from(child.id().context("it has ended")?)?;
+        let output = child.stdout.take().context("no standard output")?;
+        let state = State {
+            pid,
+            ended: None,
+            lines: Vec::new(),
+        };
+        self.lock().insert(name.clone(), state);
+        let all = self.clone();
+        tokio::spawn(async move {
+            let mut lines = BufReader::new(output).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                all.change(&name, pid, |state| {
+                    if state.lines.len() < LINES {
+                        state.lines.push(line);
+                    }
+                });
+            }
+            let ended = match child.wait().await {
+                Ok(status) => status.to_string(),
+                Err(error) => error.to_string(),
+            };
+            all.change(&name, pid, |state| state.ended = Some(ended));
+        });
+        Ok(())
+    }
+
+    fn change(&self, name: &str, pid: i32, change: impl FnOnce(&mut State)) {
+        if let Some(state) = self.lock().get_mut(name)
+            && state.pid == pid
+        {
+            change(state);
+        }
+    }
+
+    /// Sends a signal and returns the time just before, in milliseconds since 1970.
+    pub fn signal(&self, name: &str, signal: &str) -> anyhow::Result<u64> {
+        let signal = match signal {
+            "KILL" => Signal::KILL,
+            "TERM" => Signal::TERM,
+            "HUP" => Signal::HUP,
+            other => anyhow::bail!("{other}: KILL, TERM or HUP"),
+        };
+        let pid = self
+            .lock()
+            .get(name)
+            .filter(|state| state.ended.is_none())
+            .with_context(|| format!("{name} does not run"))?
+            .pid;
+        let at = now_ms();
+        kill_process(Pid::from_raw(pid).context("a process id")?, signal)?;
+        Ok(at)
+    }
+}
