@@ -6,6 +6,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::LeftOut;
+
 /// Why a Discover call failed or ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum Failure {
@@ -108,5 +110,61 @@ impl Metrics {
             "Secrets and ConfigMaps that discoveryProperties name and that are watched",
             self.references.clone(),
         );
+    }
+
+    pub(crate) fn registration(&self, accepted: bool) {
+        let result = if accepted {
+            Registered::Accepted
+        } else {
+            Registered::Refused
+        };
+        self.registrations
+            .get_or_create(&OfRegistered { result })
+            .inc();
+    }
+
+    pub(crate) fn endpoints(&self, count: usize) {
+        self.endpoints.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn references(&self, count: usize) {
+        self.references
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn failed(&self, reason: Failure) {
+        self.failures.get_or_create(&OfFailure { reason }).inc();
+    }
+
+    pub(crate) fn list(&self, left_out: &LeftOut) {
+        self.lists.inc();
+        let counts = [
+            (Unlisted::Nameless, left_out.nameless),
+            (Unlisted::Duplicate, left_out.duplicates),
+            (Unlisted::Oversized, left_out.oversized),
+            (Unlisted::Excess, left_out.excess),
+        ];
+        for (reason, count) in counts {
+            if count > 0 {
+                let counter = self.unlisted.get_or_create(&OfUnlisted { reason });
+                counter.inc_by(count.into());
+            }
+        }
+    }
+
+    /// Counts a stream as open until the guard is dropped.
+    pub(crate) fn stream(&self) -> OpenStream {
+        self.streams.inc();
+        OpenStream(self.streams.clone())
+    }
+}
+
+/// An open stream.
+#[derive(Debug)]
+pub(crate) struct OpenStream(Gauge);
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
