@@ -12,6 +12,7 @@ mod report;
 mod sections;
 mod test;
 mod tools;
+mod values;
 mod yaml;
 
 use std::process::ExitCode;
