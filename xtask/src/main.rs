@@ -1,9 +1,11 @@
 //! Generates the committed files and runs the checks: `cargo xtask --help`.
 //! In: the checkout it is started in. Out: files, or an exit code with the reason.
 
+mod archive;
 mod bench;
 mod claims;
 mod deps;
+mod e2e;
 mod generate;
 mod links;
 mod metadata;
@@ -37,6 +39,8 @@ enum Task {
     Docs,
     /// Fetches into target/tools what the tests need and what needs no root
     Tools,
+    /// Runs the end-to-end tests on a Kubernetes cluster: $KUBECONFIG's, or one that it starts
+    E2e(e2e::Options),
     /// Runs the benchmarks and prints their figures
     Bench {
         /// Only benchmarks whose name contains this
@@ -52,6 +56,7 @@ fn main() -> ExitCode {
         Task::Deps => deps::run(),
         Task::Docs => docs(),
         Task::Tools => tools::prepare_all(),
+        Task::E2e(options) => e2e::run(&options),
         Task::Bench { name } => bench::run(name.as_deref()),
     };
     match result {

@@ -1,0 +1,225 @@
+//! The end-to-end tests on a real cluster. In: the cluster of $KUBECONFIG, or the scripts next to the
+//! checkout that start one; Mosquitto; helm. Out: images in the cluster's node, and the result of
+//! `tests/tests/e2e_*.rs`. A cluster that it started is stopped in every case.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, ensure};
+
+use crate::archive::{Image, program};
+use crate::metadata::{Metadata, cargo};
+use crate::process::{find, is_program, run as execute, run_watched};
+use crate::report::Missing;
+use crate::tools;
+
+/// Tag of the images that the tests install.
+const TAG: &str = "e2e";
+/// The same images under another name, for upgrades.
+const NEXT_TAG: &str = "e2e-next";
+/// First part of the names of the project's images.
+const PROJECT: &str = "akri-mqtt";
+/// What runs in the pods of the tests.
+const TEST_IMAGE: &str = "akri-mqtt/test-pod:e2e";
+/// Package and image of each program.
+const PRODUCT: [(&str, &str); 3] = [
+    ("akri-mqtt-controller", "controller"),
+    ("akri-mqtt-discovery-handler", "discovery-handler"),
+    ("akri-mqtt-monitoring-broker", "monitoring-broker"),
+];
+const USER: &str = "65532:65532";
+
+/// The cluster, and how images get there.
+const KUBECONFIG: &str = "KUBECONFIG";
+const LOAD: &str = "AKRI_MQTT_E2E_LOAD";
+/// What the tests are told.
+const ENABLED: &str = "AKRI_MQTT_E2E";
+const HELM: &str = "AKRI_MQTT_E2E_HELM";
+
+/// What to run.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Options {
+    /// Only tests whose name contains one of these
+    names: Vec<String>,
+    /// Build and test the programs as they are released
+    #[arg(long)]
+    release: bool,
+    /// Use the images that are in the cluster already
+    #[arg(long)]
+    loaded: bool,
+}
+
+/// Runs the end-to-end tests.
+pub fn run(options: &Options) -> anyhow::Result<()> {
+    let metadata = Metadata::load()?;
+    tested(&metadata, options, |_| ()).map(drop)
+}
+
+/// Runs the tests and shows each line of their output to `look`.
+pub fn tested(
+    metadata: &Metadata,
+    options: &Options,
+    look: impl FnMut(&str),
+) -> anyhow::Result<String> {
+    let helm = tools::helm(metadata)?;
+    let archives = if options.loaded {
+        Vec::new()
+    } else {
+        images(metadata, options.release)?
+    };
+    let cluster = Cluster::found_or_started(metadata)?;
+    for archive in &archives {
+        cluster.load(archive)?;
+    }
+    let mut test = Command::new(cargo());
+    test.current_dir(&metadata.workspace_root)
+        .args([
+            "test",
+            "--locked",
+            "--package",
+            "akri-mqtt-tests",
+            "--no-fail-fast",
+        ])
+        .args(["--test", "e2e_*", "--"])
+        .args(["--ignored", "--test-threads=1", "--nocapture"])
+        .args(&options.names)
+        .env(KUBECONFIG, &cluster.kubeconfig)
+        .env(ENABLED, TAG)
+        .env(HELM, helm);
+    run_watched(&mut test, look)?;
+    Ok("the end-to-end tests".to_owned())
+}
+
+/// Builds the programs and packs them; with the libraries of this machine where they need some.
+fn images(metadata: &Metadata, release: bool) -> anyhow::Result<Vec<PathBuf>> {
+    let mut build = Command::new(cargo());
+    build
+        .current_dir(&metadata.workspace_root)
+        .args(["build", "--locked", "--bins"]);
+    for (package, _) in PRODUCT {
+        build.args(["--package", package]);
+    }
+    build.args(["--package", "akri-mqtt-tests"]);
+    if release {
+        build.arg("--release");
+    }
+    execute(&mut build)?;
+    let profile = if release { "release" } else { "debug" };
+    let programs = metadata.target_directory.join(profile);
+    let to = metadata.target_directory.join("e2e");
+    std::fs::create_dir_all(&to)?;
+    let mut archives = Vec::new();
+    for (package, image) in PRODUCT {
+        for tag in [TAG, NEXT_TAG] {
+            let archive = to.join(format!("{image}-{tag}.tar"));
+            Image {
+                name: format!("{PROJECT}/{image}:{tag}"),
+                entrypoint: vec![format!("/bin/{package}")],
+                user: USER.to_owned(),
+                files: program(&programs.join(package))?,
+            }
+            .write(&archive)?;
+            archives.push(archive);
+        }
+    }
+    archives.push(test_image(&programs, &to)?);
+    Ok(archives)
+}
+
+/// The pods of the tests: our program, and this machine's Mosquitto.
+fn test_image(programs: &Path, to: &Path) -> anyhow::Result<PathBuf> {
+    let pod = "akri-mqtt-test-pod";
+    let mut files = program(&programs.join(pod))?;
+    files.extend(program(&tools::mosquitto()?)?);
+    for tool in ["mosquitto_passwd", "mosquitto_sub"] {
+        let path = find(tool).with_context(|| format!("{tool} is with Mosquitto's packages"))?;
+        files.extend(program(&path)?);
+    }
+    let archive = to.join("test-pod.tar");
+    Image {
+        name: TEST_IMAGE.to_owned(),
+        entrypoint: vec![format!("/bin/{pod}")],
+        user: USER.to_owned(),
+        files,
+    }
+    .write(&archive)?;
+    Ok(archive)
+}
+
+fn scripts(metadata: &Metadata) -> PathBuf {
+    metadata.workspace_root.join("../shared/cluster")
+}
+
+/// A cluster to test on; if we started it, it is stopped when this is dropped.
+struct Cluster {
+    kubeconfig: String,
+    load: Vec<String>,
+    down: Option<Command>,
+}
+
+impl Cluster {
+    fn found_or_started(metadata: &Metadata) -> anyhow::Result<Self> {
+        if let Ok(load) = std::env::var(LOAD) {
+            let kubeconfig = std::env::var(KUBECONFIG)
+                .with_context(|| format!("{LOAD} is set and {KUBECONFIG} is not"))?;
+            return Ok(Self {
+                kubeconfig,
+                load: load.split_whitespace().map(str::to_owned).collect(),
+                down: None,
+            });
+        }
+        let scripts = scripts(metadata);
+        if !is_program(&scripts.join("up")) {
+            return Err(Missing(format!(
+                "a cluster: `kind create cluster`, then {KUBECONFIG}=<its kubeconfig> and \
+                 {LOAD}=\"kind load image-archive\""
+            ))
+            .into());
+        }
+        let binaries = output(&mut Command::new(
+            metadata.workspace_root.join(".ci/cluster-binaries"),
+        ))?;
+        let script = |name: &str| {
+            let mut command = Command::new(scripts.join(name));
+            command.env("CLUSTER_BIN", &binaries);
+            command
+        };
+        let mut cluster = Self {
+            kubeconfig: String::new(),
+            load: vec![scripts.join("load-image").display().to_string()],
+            down: Some(script("down")),
+        };
+        let line = output(&mut script("up"))?;
+        cluster.kubeconfig = line
+            .strip_prefix("export KUBECONFIG=")
+            .with_context(|| format!("`up` printed {line:?}"))?
+            .to_owned();
+        Ok(cluster)
+    }
+
+    fn load(&self, archive: &Path) -> anyhow::Result<()> {
+        let (program, arguments) = self
+            .load
+            .split_first()
+            .context("no command to load images")?;
+        execute(Command::new(program).args(arguments).arg(archive))
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if let Some(down) = &mut self.down
+            && let Err(error) = execute(down)
+        {
+            eprintln!("xtask: the cluster was not stopped: {error:#}");
+        }
+    }
+}
+
+/// The last line of a command's standard output.
+fn output(command: &mut Command) -> anyhow::Result<String> {
+    let mut last = String::new();
+    run_watched(command, |line| line.clone_into(&mut last))?;
+    ensure!(!last.is_empty(), "nothing was printed");
+    Ok(last)
+}
