@@ -5,6 +5,7 @@ pub mod discover;
 pub mod handlers;
 pub mod model;
 pub mod names;
+pub mod plan;
 pub mod registration;
 
 pub use args::Args;

@@ -20,3 +20,44 @@ pub const DATA_VOLUME: &str = "mqtt.akri.sh/data-volume";
 pub const DATA_RETENTION: &str = "mqtt.akri.sh/data-retention";
 /// Annotation of a Configuration: the StatefulSet whose members serve the devices; no pod per device then.
 pub const POOL: &str = "mqtt.akri.sh/pool";
+/// Annotation of an Instance: the id of its device.
+pub const DEVICE_ID: &str = "mqtt.akri.sh/device-id";
+/// Annotation of an Instance: the handler that listed its device.
+pub const HANDLER: &str = "mqtt.akri.sh/handler";
+/// Annotation of an Instance: mounts and device nodes of its device, as JSON.
+pub const ATTACHMENTS: &str = "mqtt.akri.sh/attachments";
+/// Annotation of an Instance: digest of the job template that has run for it.
+pub const JOB: &str = "mqtt.akri.sh/job";
+/// Annotation of a claim: since when its device is gone.
+pub const GONE_SINCE: &str = "mqtt.akri.sh/gone-since";
+
+/// The labels that every object of a Configuration has.
+#[must_use]
+pub fn configuration_labels(configuration: &str) -> [(&'static str, &str); 4] {
+    [
+        (CONFIGURATION, configuration),
+        ("app.kubernetes.io/name", "akri-mqtt-broker"),
+        ("app.kubernetes.io/instance", configuration),
+        (MANAGED_BY, MANAGER),
+    ]
+}
+
+/// The labels that an Instance and every object of it have.
+#[must_use]
+pub fn instance_labels<'a>(
+    configuration: &'a str,
+    instance: &'a str,
+) -> [(&'static str, &'a str); 5] {
+    let [a, b, c, d] = configuration_labels(configuration);
+    [a, (INSTANCE, instance), b, c, d]
+}
+
+/// The CDI name of an Instance `<configuration>-<hash>`.
+#[must_use]
+pub fn cdi_name(configuration: &str, instance: &str) -> String {
+    let hash = instance
+        .strip_prefix(configuration)
+        .and_then(|rest| rest.strip_prefix('-'))
+        .unwrap_or(instance);
+    format!("akri.sh/{configuration}={hash}")
+}

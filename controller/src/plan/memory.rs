@@ -1,0 +1,152 @@
+//! What is remembered between two plans. In: what plans note. Out: the same, later.
+//! It is bounded by what the cluster has, and a process that starts with an empty one decides alike,
+//! but for back-off that begins anew and words that are said once more.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::action::{About, Action, Notice, Reason};
+use super::rollout::Rollout;
+use crate::model::{ConfigurationKey, InstanceKey};
+
+/// What plans remember.
+#[derive(Debug, Default)]
+pub struct Memory {
+    pub(super) configurations: HashMap<ConfigurationKey, ConfigurationMemory>,
+    pub(super) instances: HashMap<InstanceKey, InstanceMemory>,
+}
+
+impl Memory {
+    /// Notes why actions of an Instance fail, such as a pod that is refused; `None` when they do not.
+    /// The status says it.
+    pub fn report(&mut self, instance: &InstanceKey, trouble: Option<&str>) {
+        if let Some(memory) = self.instances.get_mut(instance) {
+            memory.reported = trouble.map(Into::into);
+        }
+    }
+}
+
+/// What is remembered of a Configuration.
+#[derive(Debug, Default)]
+pub(super) struct ConfigurationMemory {
+    pub(super) absence: Absence,
+    /// The stream whose lists are looked at.
+    pub(super) stream: Option<u64>,
+    /// Instances that were there when the stream began, and that it has not listed yet.
+    pub(super) held: BTreeSet<Arc<str>>,
+    pub(super) hold_until: Option<Instant>,
+    pub(super) said: Said,
+    pub(super) rollout: Rollout,
+    /// Sums over all Instances.
+    pub(super) wanted: u32,
+    pub(super) ready: u32,
+    /// Instances with pods that are not as they should be.
+    pub(super) troubled: BTreeSet<Arc<str>>,
+}
+
+/// What is remembered of an Instance.
+#[derive(Debug, Default)]
+pub(super) struct InstanceMemory {
+    pub(super) absence: Absence,
+    /// Sorted by number.
+    pub(super) slots: Vec<(u32, Slot)>,
+    pub(super) said: Said,
+    pub(super) wanted: u32,
+    pub(super) ready: u32,
+    pub(super) trouble: Option<Box<str>>,
+    pub(super) reported: Option<Box<str>>,
+}
+
+/// Whether something is missing because it was deleted, or only not seen yet.
+#[derive(Debug, Default)]
+pub(super) struct Absence {
+    seen: bool,
+    since: Option<Instant>,
+}
+
+/// What is remembered of the pod `<instance>-<n>`.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    /// The pod that was seen last.
+    pub(super) uid: Option<Arc<str>>,
+    pub(super) created: Option<Timestamp>,
+    /// Whether we have deleted it.
+    pub(super) deleted: bool,
+    /// How often it has ended or vanished without a long life in between.
+    pub(super) failures: u32,
+    /// When it may be made, or deleted to be made, again.
+    pub(super) not_before: Option<Instant>,
+    /// Since when its node is not among the nodes.
+    pub(super) homeless: Option<Instant>,
+}
+
+/// What was said last about each subject, so that it is said once.
+#[derive(Debug, Default)]
+pub(super) struct Said(BTreeMap<(Reason, Box<str>), Box<str>>);
+
+impl Said {
+    /// Whether this is news about the subject.
+    pub(super) fn is_news(&mut self, reason: Reason, subject: &str, words: &str) -> bool {
+        let known = self.0.insert((reason, subject.into()), words.into());
+        known.as_deref() != Some(words)
+    }
+
+    /// Says it if it is news.
+    pub(super) fn say(&mut self, actions: &mut Vec<Action>, subject: &str, notice: Notice) {
+        if self.is_news(notice.reason, subject, &notice.words) {
+            actions.push(Action::Say(notice));
+        }
+    }
+
+    /// Forgets what was said, so that it is news when it comes again. Whether anything was.
+    pub(super) fn forget(&mut self, reason: Reason, subject: &str) -> bool {
+        self.0.remove(&(reason, subject.into())).is_some()
+    }
+}
+
+impl Notice {
+    pub(super) fn new(about: &About, reason: Reason, words: String) -> Self {
+        Self {
+            about: about.clone(),
+            reason,
+            words,
+        }
+    }
+}
+
+/// What an absence means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// It is there.
+    Here,
+    /// It may not be seen yet; ask again after this.
+    Unknown(Duration),
+    /// It is gone.
+    Gone,
+}
+
+impl Absence {
+    /// After a start one watch may show a pod before another one shows its Instance, so what was never
+    /// seen is believed to be gone only after a moment.
+    const PATIENCE: Duration = Duration::from_secs(2);
+
+    pub(super) fn look(&mut self, here: bool, now: Instant) -> Presence {
+        if here {
+            *self = Self {
+                seen: true,
+                since: None,
+            };
+            return Presence::Here;
+        }
+        let since = *self.since.get_or_insert(now);
+        let left = Self::PATIENCE.saturating_sub(now.saturating_duration_since(since));
+        if self.seen || left.is_zero() {
+            Presence::Gone
+        } else {
+            Presence::Unknown(left)
+        }
+    }
+}
