@@ -4,6 +4,7 @@ pub mod agent;
 pub mod binary;
 pub mod certificates;
 pub mod clients;
+pub mod cluster;
 pub mod devices;
 pub mod fleet;
 pub mod handler;

@@ -2,11 +2,13 @@
 //! and the test Agent. In: its command line, then requests to its control port, which tests reach
 //! through the API server's proxy. Out: processes that can be killed one by one. Knows no Kubernetes.
 
-mod agent;
-mod control;
+pub mod agent;
+pub mod control;
 mod device;
 pub mod mqtt;
-mod processes;
+pub mod processes;
+
+pub use device::now_ms;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
