@@ -3,10 +3,14 @@
 pub mod args;
 pub mod discover;
 pub mod handlers;
+pub mod limiter;
 pub mod model;
 pub mod names;
 pub mod plan;
+pub mod queue;
 pub mod registration;
+pub mod requests;
+pub mod world;
 
 pub use args::Args;
 
