@@ -2,11 +2,12 @@
 //! In: HTTP. Out: JSON, as `docs/presence-api.md` describes it. Nothing here changes anything.
 
 use akri_mqtt_core::identity::DeviceId;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use serde::Deserialize;
 use serde_json::json;
 
 use crate::handler::Presences;
@@ -19,8 +20,24 @@ pub fn router(presences: Presences) -> Router {
         .with_state(presences)
 }
 
-async fn all(State(presences): State<Presences>) -> Response {
-    uncached(Json(presences.all().await))
+/// Whoever only wants to know about servers need not be sent ten thousand devices.
+#[derive(Deserialize)]
+struct Wanted {
+    #[serde(default = "yes")]
+    devices: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+async fn all(State(presences): State<Presences>, Query(wanted): Query<Wanted>) -> Response {
+    let view = if wanted.devices {
+        presences.all().await
+    } else {
+        presences.servers().await
+    };
+    uncached(Json(view))
 }
 
 async fn one(State(presences): State<Presences>, Path(device): Path<String>) -> Response {

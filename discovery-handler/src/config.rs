@@ -55,6 +55,9 @@ pub struct Args {
     /// What to do with two devices whose Instances would have one name
     #[arg(long, value_enum, default_value = "withhold")]
     pub collisions: Collisions,
+    /// How long devices and sessions are kept that nobody asks for any more; 2s beside the controller, so that the handler of another pod can take over
+    #[arg(long, default_value = "10m", value_name = "DURATION", value_parser = idle)]
+    pub idle: Duration,
     /// Hash client ids of more than 23 characters, for servers that allow no more
     #[arg(long)]
     pub short_client_id: bool,
@@ -226,7 +229,52 @@ impl Args {
             collisions: self.collisions,
             short_client_id: self.short_client_id,
             transient: false,
-            timing: Timing::default(),
+            timing: Timing {
+                idle: self.idle,
+                ..Timing::default()
+            },
         })
+    }
+}
+
+/// From `1s` to `24h`.
+fn idle(text: &str) -> Result<Duration, String> {
+    let allowed = || "allowed: 1s to 24h, such as 2s or 10m".to_owned();
+    let digits = text.find(|c: char| !c.is_ascii_digit());
+    let (number, unit) = digits
+        .and_then(|digits| text.split_at_checked(digits))
+        .ok_or_else(allowed)?;
+    let number: u64 = number.parse().map_err(|_| allowed())?;
+    let seconds = match unit {
+        "s" => Some(number),
+        "m" => number.checked_mul(60),
+        "h" => number.checked_mul(3_600),
+        _ => None,
+    };
+    let seconds = seconds.filter(|seconds| (1..=86_400).contains(seconds));
+    seconds.map(Duration::from_secs).ok_or_else(allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_is_from_a_second_to_a_day() {
+        assert_eq!(idle("2s"), Ok(Duration::from_secs(2)));
+        assert_eq!(idle("10m"), Ok(Timing::default().idle));
+        assert_eq!(idle("24h"), Ok(Duration::from_secs(86_400)));
+        for wrong in [
+            "",
+            "2",
+            "0s",
+            "s",
+            "25h",
+            "1d",
+            "99999999999999999999h",
+            "5124095576030431h",
+        ] {
+            assert!(idle(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -20,6 +20,7 @@ use crate::metrics::HandlerMetrics;
 use crate::naming::{ClientIds, Instance, Ordinals, cluster_id};
 use crate::pool::{self, Pool};
 use crate::registration::Registrar;
+use crate::request_view::Scope;
 use crate::requests::{self, Requests};
 use crate::service::{Service, serve};
 use crate::siblings::Siblings;
@@ -38,16 +39,25 @@ pub struct Presences {
 impl Presences {
     /// All requests with all their devices.
     pub async fn all(&self) -> PresenceView {
+        self.view(&Scope::All).await
+    }
+
+    /// All requests with their servers, without devices.
+    pub async fn servers(&self) -> PresenceView {
+        self.view(&Scope::Servers).await
+    }
+
+    async fn view(&self, scope: &Scope) -> PresenceView {
         PresenceView {
             instance: self.instance.clone(),
-            requests: self.requests.explain(None).await,
+            requests: self.requests.explain(scope).await,
         }
     }
 
     /// What each request that has seen the device knows about it.
     pub async fn one(&self, device: &DeviceId) -> DeviceAnswer {
         let mut requests = Vec::new();
-        for view in self.requests.explain(Some(device)).await {
+        for view in self.requests.explain(&Scope::Device(device.clone())).await {
             let mut servers = view.servers.into_iter();
             let server = servers.find(|server| server.name == device.server().as_str());
             if let Some(found) = view.devices.into_iter().next() {

@@ -16,11 +16,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::info;
 
-use crate::naming::RequestLabel;
+use crate::naming::{DetailsDigest, RequestLabel};
 use crate::observed::Observed;
 use crate::pool::SessionInfo;
 use crate::publisher::{Changes, Publisher};
-use crate::request_view::{Facts, Numbers};
+use crate::request_view::{Facts, Numbers, Scope};
 use crate::rosters::{RosterFile, Saved};
 use crate::streams::Lists;
 use crate::view::RequestView;
@@ -40,8 +40,8 @@ pub enum Command {
     Open(usize, oneshot::Sender<Lists>),
     /// The sessions of its servers are these now.
     Sessions(BTreeMap<ServerName, SessionInfo>),
-    /// What do you know, about all devices or this one?
-    Explain(Option<DeviceId>, oneshot::Sender<RequestView>),
+    /// What do you know?
+    Explain(Scope, oneshot::Sender<RequestView>),
 }
 
 /// What a request needs to run.
@@ -50,6 +50,8 @@ pub struct Parts {
     pub details: Arc<Details>,
     /// Its name.
     pub label: RequestLabel,
+    /// Digest of what was sent.
+    pub digest: DetailsDigest,
     /// Its state machine, with the restored roster.
     pub presence: Presence,
     /// Devices of the restored roster that were not listed.
@@ -190,8 +192,8 @@ impl Request {
                 let _ = reply.send(self.parts.publisher.subscribe(limit));
             }
             Command::Sessions(sessions) => self.sessions = sessions,
-            Command::Explain(device, reply) => {
-                let _ = reply.send(self.facts().view(device.as_ref(), now()));
+            Command::Explain(scope, reply) => {
+                let _ = reply.send(self.facts().view(&scope, now()));
             }
         }
     }
@@ -242,6 +244,7 @@ impl Request {
     fn facts(&self) -> Facts<'_> {
         Facts {
             label: &self.parts.label,
+            digest: &self.parts.digest,
             details: &self.parts.details,
             presence: &self.parts.presence,
             sessions: &self.sessions,

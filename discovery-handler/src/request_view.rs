@@ -9,9 +9,20 @@ use akri_mqtt_core::identity::{DeviceId, InstanceHash, ServerName};
 use akri_mqtt_core::presence::{Explanation, Ignored, Presence, Reason, State};
 use jiff::Timestamp;
 
-use crate::naming::RequestLabel;
+use crate::naming::{DetailsDigest, RequestLabel};
 use crate::pool::SessionInfo;
 use crate::view::{DeviceView, RequestView, ServerView};
+
+/// Which devices a view shows.
+#[derive(Clone, Debug)]
+pub enum Scope {
+    /// All.
+    All,
+    /// One.
+    Device(DeviceId),
+    /// None: only the request and its servers.
+    Servers,
+}
 
 /// Numbers for metrics.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +45,8 @@ pub struct Numbers {
 pub struct Facts<'a> {
     /// Its name.
     pub label: &'a RequestLabel,
+    /// Digest of what was sent.
+    pub digest: &'a DetailsDigest,
     /// What it looks for.
     pub details: &'a Details,
     /// Its devices.
@@ -87,12 +100,13 @@ impl Facts<'_> {
         (true, reason)
     }
 
-    /// Everything about all devices, or about one.
+    /// Everything about itself, and about as many devices as are asked for.
     #[must_use]
-    pub fn view(&self, device: Option<&DeviceId>, now: Now) -> RequestView {
-        let explanations = match device {
-            Some(device) => self.presence.explain(device, now).into_iter().collect(),
-            None => self.presence.explain_all(now),
+    pub fn view(&self, scope: &Scope, now: Now) -> RequestView {
+        let explanations = match scope {
+            Scope::Device(device) => self.presence.explain(device, now).into_iter().collect(),
+            Scope::All => self.presence.explain_all(now),
+            Scope::Servers => Vec::new(),
         };
         let devices = explanations
             .into_iter()
@@ -100,6 +114,7 @@ impl Facts<'_> {
             .collect();
         RequestView {
             request: self.label.to_string(),
+            details: self.digest.to_string(),
             streams: self.streams,
             listed: self.listed,
             restored: self.restored,

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use akri_mqtt_core::details::Details;
-use akri_mqtt_core::identity::DeviceId;
 use akri_mqtt_core::presence::{Options, Presence};
 use akri_mqtt_proto::akri::DiscoverRequest;
 use akri_mqtt_runtime::{Health, Shutdown};
@@ -24,7 +23,7 @@ use crate::observed::Member;
 use crate::pool::{Join, Membership, Pool};
 use crate::publisher::Publisher;
 use crate::request::{self, Command, Request};
-use crate::request_view::Numbers;
+use crate::request_view::{Numbers, Scope};
 use crate::rosters::{self, RosterFile};
 use crate::running::{self, Key, Running};
 use crate::session_state;
@@ -190,8 +189,8 @@ impl Requests {
         }
     }
 
-    /// What each request knows, about all devices or one.
-    pub async fn explain(&self, device: Option<&DeviceId>) -> Vec<RequestView> {
+    /// What each request knows.
+    pub async fn explain(&self, scope: &Scope) -> Vec<RequestView> {
         let running = self.running.lock().await;
         let asked: Vec<_> = running
             .values()
@@ -201,7 +200,7 @@ impl Requests {
         let mut views = Vec::with_capacity(asked.len());
         for commands in asked {
             let (reply, answer) = oneshot::channel();
-            let question = Command::Explain(device.cloned(), reply);
+            let question = Command::Explain(scope.clone(), reply);
             if commands.send(question).await.is_ok()
                 && let Ok(view) = answer.await
             {
@@ -283,6 +282,7 @@ impl Requests {
             publisher: Publisher::new(Arc::clone(&details), collisions, comeback),
             details,
             label: label.clone(),
+            digest: key.details.clone(),
             presence,
             waiting: saved.map(|saved| saved.waiting),
             file,

@@ -18,6 +18,8 @@ pub struct PresenceView {
 pub struct RequestView {
     /// 8 hex digits of servers and topics; the label `request` of metrics.
     pub request: String,
+    /// 16 hex digits of the `discoveryDetails` text as it was received.
+    pub details: String,
     /// Open Discover streams.
     pub streams: usize,
     /// Whether a list was or could be sent: every server has settled or was given up, or a roster was restored.
@@ -32,7 +34,7 @@ pub struct RequestView {
     pub left_out: usize,
     /// New devices that `maxDevices` refuses.
     pub refused: u64,
-    /// The devices, by id.
+    /// The devices, by id; none where they were not asked for.
     pub devices: Vec<DeviceView>,
 }
 
