@@ -2,17 +2,17 @@
 //! and `ctr images import` take them. In: files and a command line. Out: one tar file; equal inputs
 //! give equal bytes. Uses no base image and downloads nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 /// An image of one layer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Image {
     /// Name and tag, as pods write it.
     pub name: String,
@@ -20,42 +20,54 @@ pub struct Image {
     pub entrypoint: Vec<String>,
     /// User and group of the container.
     pub user: String,
+    /// Machine that the programs are for, as container tools call it; none: this one.
+    pub architecture: Option<String>,
+    /// What registries show.
+    pub labels: BTreeMap<String, String>,
     /// Files: where they are here, and their path in the image without a leading slash.
     pub files: Vec<(PathBuf, String)>,
 }
 
 impl Image {
-    /// Writes the archive.
+    /// Writes the archive and returns the image's id, `sha256:…`.
     ///
     /// # Errors
     /// When a file cannot be read or the archive cannot be written.
-    pub fn write(&self, archive: &Path) -> anyhow::Result<()> {
+    pub fn write(&self, archive: &Path) -> anyhow::Result<String> {
         let layer = self.layer()?;
         let digest = hex(&Sha256::digest(&layer));
-        let architecture = match std::env::consts::ARCH {
+        let architecture = self.architecture.as_deref();
+        let architecture = architecture.unwrap_or(match std::env::consts::ARCH {
             "x86_64" => "amd64",
             "aarch64" => "arm64",
             other => other,
-        };
-        let config = json!({
+        });
+        let mut config = json!({
             "architecture": architecture,
             "os": "linux",
             "config": {"Entrypoint": self.entrypoint, "User": self.user, "Env": ["PATH=/bin"]},
             "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{digest}")]},
         });
+        if !self.labels.is_empty()
+            && let Some(container) = config.get_mut("config").and_then(Value::as_object_mut)
+        {
+            container.insert("Labels".to_owned(), json!(self.labels));
+        }
+        let config = config.to_string().into_bytes();
+        let id = hex(&Sha256::digest(&config));
         let manifest =
             json!([{"Config": "config.json", "RepoTags": [self.name], "Layers": ["layer.tar"]}]);
         let file = File::create(archive).with_context(|| archive.display().to_string())?;
         let mut tar = tar::Builder::new(file);
         for (path, bytes) in [
-            ("config.json", config.to_string().into_bytes()),
+            ("config.json", config),
             ("layer.tar", layer),
             ("manifest.json", manifest.to_string().into_bytes()),
         ] {
             add(&mut tar, path, &bytes, 0o644)?;
         }
         tar.into_inner()?;
-        Ok(())
+        Ok(format!("sha256:{id}"))
     }
 
     fn layer(&self) -> anyhow::Result<Vec<u8>> {
@@ -76,7 +88,12 @@ impl Image {
         files.dedup_by(|a, b| a.1 == b.1);
         for (file, path) in files {
             let bytes = std::fs::read(&file).with_context(|| file.display().to_string())?;
-            add(&mut tar, &path, &bytes, 0o755)?;
+            let mode = if path.starts_with("etc/") {
+                0o644
+            } else {
+                0o755
+            };
+            add(&mut tar, &path, &bytes, mode)?;
         }
         Ok(tar.into_inner()?)
     }
@@ -167,6 +184,8 @@ mod tests {
             entrypoint: vec!["/bin/a".into()],
             user: "65532:65532".into(),
             files: vec![(file, "bin/a".into())],
+            labels: BTreeMap::from([("a".into(), "b".into())]),
+            architecture: Some("arm64".into()),
         };
         let archives: Vec<Vec<u8>> = ["one.tar", "two.tar"]
             .map(|name| {

@@ -117,6 +117,7 @@ fn images(metadata: &Metadata, release: bool) -> anyhow::Result<Vec<PathBuf>> {
                 entrypoint: vec![format!("/bin/{package}")],
                 user: USER.to_owned(),
                 files: program(&programs.join(package))?,
+                ..Image::default()
             }
             .write(&archive)?;
             archives.push(archive);
@@ -141,6 +142,7 @@ fn test_image(programs: &Path, to: &Path) -> anyhow::Result<PathBuf> {
         entrypoint: vec![format!("/bin/{pod}")],
         user: USER.to_owned(),
         files,
+        ..Image::default()
     }
     .write(&archive)?;
     Ok(archive)

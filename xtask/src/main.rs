@@ -7,6 +7,7 @@ mod claims;
 mod deps;
 mod e2e;
 mod generate;
+mod images;
 mod links;
 mod metadata;
 mod process;
@@ -41,6 +42,8 @@ enum Task {
     Tools,
     /// Runs the end-to-end tests on a Kubernetes cluster: $KUBECONFIG's, or one that it starts
     E2e(e2e::Options),
+    /// Builds the container images and writes them as archives, which `docker load` and `kind load image-archive` take
+    Images(images::Options),
     /// Runs the benchmarks and prints their figures
     Bench {
         /// Only benchmarks whose name contains this
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Task::Docs => docs(),
         Task::Tools => tools::prepare_all(),
         Task::E2e(options) => e2e::run(&options),
+        Task::Images(options) => images::run(&options),
         Task::Bench { name } => bench::run(name.as_deref()),
     };
     match result {

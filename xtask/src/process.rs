@@ -40,6 +40,19 @@ pub fn run_watched(command: &mut Command, mut look: impl FnMut(&str)) -> anyhow:
     bail!("{line}: {status}")
 }
 
+/// Runs it and returns its standard output without the line's end.
+pub fn output_of(command: &mut Command) -> anyhow::Result<String> {
+    let line = line_of(command);
+    let output = command.output().with_context(|| line.clone())?;
+    if !output.status.success() {
+        bail!("{line}: {}", output.status);
+    }
+    Ok(String::from_utf8(output.stdout)
+        .with_context(|| line)?
+        .trim_end()
+        .to_owned())
+}
+
 /// Where `program` is: on PATH, or where servers are installed.
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
