@@ -176,7 +176,7 @@ fn instance_has_the_schema_of_akri() {
 }
 
 #[test]
-fn names_versions_and_columns_are_those_of_akri() {
+fn names_and_versions_are_those_of_akri() {
     let configuration = generated("akri-configuration-crd.yaml");
     let instance = generated("akri-instance-crd.yaml");
     for (definition, plural, singular, kind, short) in [
@@ -205,6 +205,12 @@ fn names_versions_and_columns_are_those_of_akri() {
             (&json!(true), &json!(true))
         );
     }
+}
+
+#[test]
+fn columns_are_those_of_akri_and_of_the_status() {
+    let configuration = generated("akri-configuration-crd.yaml");
+    let instance = generated("akri-instance-crd.yaml");
     let columns = configuration["spec"]["versions"][0]["additionalPrinterColumns"]
         .as_array()
         .unwrap();
