@@ -1,8 +1,10 @@
 //! Agentless mode: from Configurations to Instances, and from those to pods, jobs and Services.
 
+mod api_error;
 pub mod args;
 pub mod discover;
 pub mod handlers;
+pub mod leader;
 pub mod limiter;
 pub mod model;
 pub mod names;
