@@ -61,6 +61,12 @@ impl MonitorProcess {
         }
     }
 
+    /// The body of the answer to `GET path`, empty while there is none.
+    #[must_use]
+    pub fn text(&self, path: &str) -> String {
+        http::get(self.address, path).map_or_else(String::new, |(_, body)| body)
+    }
+
     /// The answer to `GET path`, `Null` while there is none.
     #[must_use]
     pub fn get(&self, path: &str) -> serde_json::Value {
