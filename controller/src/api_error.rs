@@ -1,6 +1,8 @@
 //! What the API server said, in one line for people: the client's own text of an error repeats the
 //! whole object.
 
+use kube::runtime::watcher;
+
 /// The error in words.
 #[must_use]
 pub fn words(error: &kube::Error) -> String {
@@ -8,6 +10,18 @@ pub fn words(error: &kube::Error) -> String {
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
         kube::Error::Api(status) => format!("{} (code {})", status.reason, status.code),
         kube::Error::Service(error) => chain(error.as_ref()),
+        other => chain(other),
+    }
+}
+
+/// The error of a watch in words.
+#[must_use]
+pub fn watch_words(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => words(error),
+        watcher::Error::WatchError(status) => status.message.clone(),
         other => chain(other),
     }
 }

@@ -1,5 +1,6 @@
 //! Agentless mode: from Configurations to Instances, and from those to pods, jobs and Services.
 
+pub mod akri;
 mod api_error;
 pub mod args;
 pub mod discover;
