@@ -115,12 +115,24 @@ pub enum Problem {
     /// It cannot do it now: 429, 5xx, no connection, no answer in time.
     #[error("the API server did not do it: {0}")]
     Unavailable(String),
+    /// There is an object of that name, and it is somebody else's.
+    #[error("the name is taken by an object that this controller did not make")]
+    NameTaken,
     /// The reign is over; nothing was sent.
     #[error("no longer the leader")]
     Ended,
 }
 
 impl Problem {
+    /// Whether it lasts until somebody does something about it.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused { .. } | Self::NameTaken | Self::NotFound(_)
+        )
+    }
+
     /// A word for metrics.
     #[must_use]
     pub fn reason(&self) -> &'static str {
@@ -130,6 +142,7 @@ impl Problem {
             Self::Conflict(_) => "conflict",
             Self::Refused { .. } => "refused",
             Self::Unavailable(_) => "unavailable",
+            Self::NameTaken => "name_taken",
             Self::Ended => "ended",
         }
     }
@@ -280,8 +293,26 @@ impl Writer {
         self.send(Method::PATCH, &path, media, encoded(body)?).await
     }
 
-    /// Deletes the very object that has this uid; its dependents are left to be collected. That
-    /// there is none (any more) is no problem.
+    /// Replaces an object; `body` says which version of it.
+    ///
+    /// # Errors
+    /// See [`Problem`].
+    pub async fn replace<T: DeserializeOwned>(
+        &self,
+        object: &Object,
+        body: &Value,
+    ) -> Result<T, Problem> {
+        let path = format!(
+            "{}/{}?fieldManager={MANAGER}",
+            object.kind.path(&object.namespace),
+            object.name
+        );
+        let media = Some("application/json");
+        self.send(Method::PUT, &path, media, encoded(body)?).await
+    }
+
+    /// Deletes the very object that has this uid; its dependents are left to be collected. Answers
+    /// with the object, when it takes its time, or with a `Status`.
     ///
     /// # Errors
     /// See [`Problem`].
@@ -290,7 +321,7 @@ impl Writer {
         object: &Object,
         uid: &str,
         grace: Option<u32>,
-    ) -> Result<(), Problem> {
+    ) -> Result<Value, Problem> {
         let path = format!("{}/{}", object.kind.path(&object.namespace), object.name);
         let mut body = json!({
             "apiVersion": "v1",
@@ -302,13 +333,8 @@ impl Writer {
             fields.insert("gracePeriodSeconds".to_owned(), grace.into());
         }
         let media = Some("application/json");
-        match self
-            .send::<serde::de::IgnoredAny>(Method::DELETE, &path, media, encoded(&body)?)
-            .await
-        {
-            Ok(_) | Err(Problem::NotFound(_)) => Ok(()),
-            Err(problem) => Err(problem),
-        }
+        let body = encoded(&body)?;
+        self.send(Method::DELETE, &path, media, body).await
     }
 
     async fn send<T: DeserializeOwned>(

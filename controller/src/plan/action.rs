@@ -122,6 +122,10 @@ pub enum Reason {
     JobStarted,
     /// A claim is deleted, its device has been gone for long.
     DataDeleted,
+    /// The API server refuses what is to be made or deleted.
+    ActionRefused,
+    /// Akri is in the cluster: nothing is written.
+    Suspended,
 }
 
 impl Reason {
@@ -145,6 +149,8 @@ impl Reason {
             Self::Rollout => "Rollout",
             Self::JobStarted => "JobStarted",
             Self::DataDeleted => "DataDeleted",
+            Self::ActionRefused => "ActionRefused",
+            Self::Suspended => "Suspended",
         }
     }
 

@@ -11,7 +11,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use akri_mqtt_crds::{ConfigurationStatus, DiscoveryHandlerInfo};
-use tokio::time::Instant;
 
 pub use seen::{
     ClaimSeen, ConfigurationSeen, InstanceSeen, JobSeen, NodeSeen, PodSeen, ServiceSeen,
@@ -24,7 +23,6 @@ use crate::model::{
     ClaimView, ConfigurationKey, InstanceKey, InstanceView, JobView, NodeView, PodView, ServiceView,
 };
 use crate::plan::Blueprint;
-use crate::requests::{Kind, Object};
 
 /// What is looked at as one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,9 +92,6 @@ pub struct World {
     node_views: BTreeMap<Arc<str>, NodeView>,
     /// What belongs to each Configuration.
     members: BTreeMap<ConfigurationKey, Members>,
-    /// Objects that have a name that we need and that no watch of ours follows, until when they
-    /// are taken to be there.
-    strangers: BTreeMap<Object, (Instant, Key)>,
 }
 
 impl World {
@@ -208,30 +203,6 @@ impl World {
         keys
     }
 
-    /// Notes that `object` was looked at because `key` needs its name. Watches do not tell when it goes,
-    /// so that it is taken to be gone after a while and the key is looked at again.
-    pub fn stranger(&mut self, object: Object, key: Key, until: Instant) {
-        self.strangers.insert(object, (until, key));
-    }
-
-    /// Forgets strangers whose time has come. Returns whom this concerns.
-    pub fn forget_strangers(&mut self, now: Instant) -> Vec<Key> {
-        let due: Vec<Object> = self
-            .strangers
-            .iter()
-            .filter(|(_, (until, _))| *until <= now)
-            .map(|(object, _)| object.clone())
-            .collect();
-        let mut keys = Vec::new();
-        for object in due {
-            if let Some((_, key)) = self.strangers.remove(&object) {
-                self.forget(&object);
-                keys.push(key);
-            }
-        }
-        keys
-    }
-
     /// Thousands of pods say the same names: each name is kept once.
     fn share<V>(&self, object: &mut Observed<V>) {
         if let Some(instance) = &mut object.instance
@@ -243,26 +214,6 @@ impl World {
             && let Some(known) = self.configurations.get(&object.namespace, configuration)
         {
             *configuration = Arc::clone(&known.name);
-        }
-    }
-
-    fn forget(&mut self, object: &Object) {
-        fn forget<V: PartialEq>(store: &mut Store<V>, object: &Object, ours: fn(&V) -> bool) {
-            let known = store.get(&object.namespace, &object.name);
-            let uid = known
-                .filter(|known| !ours(&known.view))
-                .map(|known| Arc::clone(&known.uid));
-            if let Some(uid) = uid {
-                store.forget(&object.namespace, &object.name, &uid);
-            }
-        }
-        // Strangers are in no index: these hold what is ours.
-        match object.kind {
-            Kind::Pod => forget(&mut self.pods, object, |view| view.ours),
-            Kind::Job => forget(&mut self.jobs, object, |view| view.ours),
-            Kind::Service => forget(&mut self.services, object, |view| view.ours),
-            Kind::Claim => forget(&mut self.claims, object, |view| view.ours),
-            Kind::Configuration | Kind::Instance | Kind::Event => {}
         }
     }
 

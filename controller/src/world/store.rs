@@ -124,11 +124,6 @@ impl<V: PartialEq> Store<V> {
             self.graves.pop_front();
         }
         self.graves.push_back(uid.into());
-        self.forget(namespace, name, uid)
-    }
-
-    /// As [`Store::remove`], for an object that may be there again.
-    pub fn forget(&mut self, namespace: &str, name: &str, uid: &str) -> Option<Observed<V>> {
         let objects = self.by_namespace.get_mut(namespace)?;
         if objects.get(name)?.uid.as_ref() != uid {
             return None;
@@ -150,11 +145,11 @@ impl<V> Store<V> {
     }
 
     /// The objects of a namespace whose names begin with `prefix`, sorted.
-    pub fn starting_with<'a>(
+    pub fn starting_with<'a, 'b>(
         &'a self,
         namespace: &str,
-        prefix: &'a str,
-    ) -> impl Iterator<Item = &'a Observed<V>> {
+        prefix: &'b str,
+    ) -> impl Iterator<Item = &'a Observed<V>> + use<'a, 'b, V> {
         let objects = self.by_namespace.get(namespace);
         objects.into_iter().flat_map(move |objects| {
             let from = std::ops::Bound::Included(prefix);

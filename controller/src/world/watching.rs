@@ -61,6 +61,11 @@ impl WatchReport {
         wrong.collect()
     }
 
+    /// Forgets all watches.
+    pub fn clear(&self) {
+        self.lock().clear();
+    }
+
     fn set(&self, name: &str, problem: Option<String>) {
         self.lock().insert(name.to_owned(), problem);
     }
