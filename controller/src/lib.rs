@@ -3,6 +3,7 @@
 pub mod akri;
 mod api_error;
 pub mod args;
+pub mod crd_upgrade;
 pub mod discover;
 pub mod events;
 pub mod execute;

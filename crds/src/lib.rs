@@ -22,11 +22,23 @@ pub use status::ConfigurationStatus;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;
 
+/// Annotation of the definitions: their [`REVISION`], so that an older controller leaves alone what a
+/// newer one has applied.
+pub const REVISION_ANNOTATION: &str = "mqtt.akri.sh/crd-revision";
+
+/// Counts the changes of the definitions; a test fails when it is forgotten.
+pub const REVISION: u32 = 1;
+
 /// The definitions of this crate with the names of their files in `crds/manifests/`, sorted.
 #[must_use]
 pub fn definitions() -> Vec<(&'static str, CustomResourceDefinition)> {
-    vec![
+    let mut definitions = vec![
         ("akri-configuration-crd.yaml", Configuration::crd()),
         ("akri-instance-crd.yaml", Instance::crd()),
-    ]
+    ];
+    for (_, definition) in &mut definitions {
+        let annotations = definition.metadata.annotations.get_or_insert_default();
+        annotations.insert(REVISION_ANNOTATION.to_owned(), REVISION.to_string());
+    }
+    definitions
 }

@@ -8,6 +8,8 @@
     reason = "a test may panic"
 )]
 
+use blake2::digest::consts::U8;
+use blake2::{Blake2b, Digest as _};
 use serde_json::{Value, json};
 
 fn generated(file: &str) -> Value {
@@ -243,5 +245,26 @@ fn columns_are_those_of_akri_and_of_the_status() {
              "description": "Nodes that expose this Instance"},
             {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
         ])
+    );
+}
+
+#[test]
+fn a_changed_definition_has_a_new_revision() {
+    const DIGEST_OF_REVISION_1: &str = "9e3fcd1c7810bfd0";
+    let mut digest = Blake2b::<U8>::new();
+    for (_, definition) in akri_mqtt_crds::definitions() {
+        let mut spec = serde_json::to_value(definition).unwrap()["spec"].take();
+        plain(&mut spec, true);
+        digest.update(spec.to_string());
+    }
+    let digest: String = digest
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    assert_eq!(
+        (akri_mqtt_crds::REVISION, digest.as_str()),
+        (1, DIGEST_OF_REVISION_1),
+        "raise REVISION and note the new digest here"
     );
 }
