@@ -28,6 +28,8 @@ pub const HANDLER: &str = "mqtt.akri.sh/handler";
 pub const ATTACHMENTS: &str = "mqtt.akri.sh/attachments";
 /// Annotation of an Instance: digest of the job template that has run for it.
 pub const JOB: &str = "mqtt.akri.sh/job";
+/// Annotation of a pod: it was made in the place of one that served, for a new template.
+pub const REPLACEMENT: &str = "mqtt.akri.sh/replacement";
 /// Annotation of a claim: since when its device is gone.
 pub const GONE_SINCE: &str = "mqtt.akri.sh/gone-since";
 

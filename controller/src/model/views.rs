@@ -177,6 +177,8 @@ pub struct PodView {
     pub owner: Option<Arc<str>>,
     /// Digest of what it was made from.
     pub template: Option<Box<str>>,
+    /// Whether it was made in the place of one that served.
+    pub replacement: bool,
     /// When it was created.
     pub created: Option<Timestamp>,
     /// Its `deletionTimestamp`.
@@ -195,6 +197,7 @@ impl PodView {
             ours: is_ours(meta),
             owner: owner(meta, "Instance"),
             template: annotation(meta, names::TEMPLATE),
+            replacement: annotation::<Box<str>>(meta, names::REPLACEMENT).is_some(),
             created: meta.creation_timestamp.as_ref().map(|time| time.0),
             deleted_at: meta.deletion_timestamp.as_ref().map(|time| time.0),
             facts,

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::action::{About, Action, Notice, Reason};
+use super::assign::Refused;
 use super::rollout::Rollout;
+use super::workloads::Sum;
 use crate::model::{ConfigurationKey, InstanceKey};
 
 /// What plans remember.
@@ -25,7 +27,61 @@ impl Memory {
     pub fn report(&mut self, instance: &InstanceKey, trouble: Option<&str>) {
         if let Some(memory) = self.instances.get_mut(instance) {
             memory.reported = trouble.map(Into::into);
+            let configuration = memory.configuration.clone();
+            let troubled = memory.trouble().is_some();
+            if let Some(whole) = configuration.and_then(|key| self.configurations.get_mut(&key)) {
+                whole.note_trouble(&instance.name, troubled);
+            }
         }
+    }
+
+    /// Takes back what is remembered of an Instance, and adds it up.
+    pub(super) fn keep(
+        &mut self,
+        configuration: &ConfigurationKey,
+        instance: &InstanceKey,
+        mut memory: InstanceMemory,
+        kept: bool,
+    ) {
+        if let Some(whole) = self.configurations.get_mut(configuration) {
+            let (wanted, ready) = memory.counted;
+            whole.wanted = whole
+                .wanted
+                .saturating_sub(wanted)
+                .saturating_add(memory.sum.wanted);
+            whole.ready = whole
+                .ready
+                .saturating_sub(ready)
+                .saturating_add(memory.sum.ready);
+            memory.counted = (memory.sum.wanted, memory.sum.ready);
+            whole.note_trouble(&instance.name, kept && memory.trouble().is_some());
+        }
+        if kept {
+            memory.configuration = Some(configuration.clone());
+            self.instances.insert(instance.clone(), memory);
+        }
+    }
+}
+
+impl ConfigurationMemory {
+    fn note_trouble(&mut self, instance: &Arc<str>, troubled: bool) {
+        if troubled {
+            self.troubled.insert(Arc::clone(instance));
+        } else {
+            self.troubled.remove(instance);
+        }
+    }
+}
+
+impl InstanceMemory {
+    /// Why its pods or its Job are not as they should be.
+    pub(super) fn trouble(&self) -> Option<&str> {
+        self.reported.as_deref().or(self.sum.trouble.as_deref())
+    }
+
+    /// What is remembered of a pod, made if nothing is.
+    pub(super) fn slot(&mut self, n: u32) -> &mut Slot {
+        self.slots.entry(n).or_default()
     }
 }
 
@@ -37,7 +93,15 @@ pub(super) struct ConfigurationMemory {
     pub(super) stream: Option<u64>,
     /// Instances that were there when the stream began, and that it has not listed yet.
     pub(super) held: BTreeSet<Arc<str>>,
-    pub(super) hold_until: Option<Instant>,
+    pub(super) held_since: Option<Instant>,
+    /// The stream of which it was said that Instances are held.
+    pub(super) told_held: Option<u64>,
+    /// Since when discovery does not work.
+    pub(super) bad_since: Option<Instant>,
+    /// Devices whose Instances were to be made, and to be deleted, in the last plan.
+    pub(super) coming: BTreeSet<Arc<str>>,
+    pub(super) going: BTreeSet<Arc<str>>,
+    pub(super) refused: Refused,
     pub(super) said: Said,
     pub(super) rollout: Rollout,
     /// Sums over all Instances.
@@ -50,13 +114,13 @@ pub(super) struct ConfigurationMemory {
 /// What is remembered of an Instance.
 #[derive(Debug, Default)]
 pub(super) struct InstanceMemory {
+    configuration: Option<ConfigurationKey>,
     pub(super) absence: Absence,
-    /// Sorted by number.
-    pub(super) slots: Vec<(u32, Slot)>,
+    pub(super) slots: HashMap<u32, Slot>,
     pub(super) said: Said,
-    pub(super) wanted: u32,
-    pub(super) ready: u32,
-    pub(super) trouble: Option<Box<str>>,
+    /// What it adds to the status, and what it has added.
+    pub(super) sum: Sum,
+    counted: (u32, u32),
     pub(super) reported: Option<Box<str>>,
 }
 
@@ -80,7 +144,11 @@ pub(super) struct Slot {
     /// When it may be made, or deleted to be made, again.
     pub(super) not_before: Option<Instant>,
     /// Since when its node is not among the nodes.
-    pub(super) homeless: Option<Instant>,
+    pub(super) unseen: Option<Instant>,
+    /// Whether it was said that its node is lost.
+    pub(super) lost: bool,
+    /// Whether it was made, or is to be made, in the place of one that served, and has not served yet.
+    pub(super) replaced: bool,
 }
 
 /// What was said last about each subject, so that it is said once.

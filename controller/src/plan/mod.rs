@@ -14,14 +14,23 @@
 //! out at the same time.
 
 mod action;
+mod assign;
 mod blueprint;
+mod claims;
 mod digest;
+mod discovery;
+mod jobs;
 mod memory;
 mod naming;
+mod nodes;
+mod render;
 mod rollout;
 mod roster;
+mod services;
 mod settings;
+mod slots;
 mod status;
+mod words;
 mod workloads;
 
 pub use action::{About, Action, Notice, Reason};

@@ -36,6 +36,11 @@ pub(super) fn long(configuration: &str, device: &str) -> String {
     name
 }
 
+/// An Instance of some device.
+pub(super) fn example(configuration: &str) -> String {
+    format!("{configuration}-000000")
+}
+
 /// Decides which of two newcomers with the same short name gets it: the one with the smaller digest,
 /// as the handler decides it for Akri.
 pub(super) fn precedence(device: &str) -> [u8; 32] {

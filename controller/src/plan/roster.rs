@@ -1,16 +1,39 @@
 //! Holds the list of devices against the Instances of a Configuration.
 //! In: Configuration, finding, Instances, time. Out: Instances to apply and to delete, the Service over
 //! all of them, and words. Pods are left to `workloads`.
+//!
+//! Nothing is deleted before the first list. An Instance that is there when a stream begins is held:
+//! it stays for `mqtt.akri.sh/hold` although the lists lack it, until one has it; then it goes when
+//! one lacks it. Instances of another handler, which the Configuration named before, are not held.
+//! An edit of `discoveryDetails` begins a stream like any other: devices that it no longer means stay
+//! for that time, since the first list cannot tell them from those that are only not seen yet.
+//!
+//! Akri's Instances of the same Configuration are made anew once their devices are listed (a server-side
+//! apply could not take back the nodes and usages that the Agent wrote, and garbage collection takes
+//! Akri's pods with the old Instance); they are held like ours.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use akri_mqtt_core::clock::Now;
 
-use super::action::Action;
+use super::action::{About, Action, Notice, Reason};
+use super::assign::{Assignment, assign, belongs};
 use super::blueprint::Blueprint;
-use super::memory::Memory;
+use super::discovery::{self, Verdict};
+use super::memory::{ConfigurationMemory, Memory, Presence};
+use super::naming;
+use super::render::instance::Wanted;
+use super::render::meta::{object, owned_by_configuration};
+use super::services::Case;
+use super::words::{counted, lasting, listed};
 use crate::discover::Finding;
 use crate::model::{ConfigurationKey, InstanceView, ServiceView};
+use crate::names;
+
+/// How long discovery must have been bad before an Event says so; handlers need a moment to start.
+const BAD_FOR: Duration = Duration::from_secs(5);
 
 /// What a plan of a Configuration looks at.
 #[derive(Clone, Copy, Debug)]
@@ -38,8 +61,326 @@ pub struct InstancesPlan {
     pub next: Option<Duration>,
 }
 
+impl InstancesPlan {
+    fn again(&mut self, after: Duration) {
+        self.next = Some(self.next.map_or(after, |known| known.min(after)));
+    }
+}
+
 /// Decides what becomes of a Configuration's Instances and of its Service.
 pub fn instances(memory: &mut Memory, input: &ConfigurationInput<'_>, now: Now) -> InstancesPlan {
-    let _ = (memory, input, now);
-    InstancesPlan::default()
+    let mut plan = InstancesPlan::default();
+    let remembered = memory.configurations.entry(input.key.clone()).or_default();
+    let presence = remembered.absence.look(input.blueprint.is_some(), now.mono);
+    match (input.blueprint, presence) {
+        (Some(blueprint), _) if !blueprint.deleting => {
+            let about = About::Configuration(input.key.clone(), Arc::clone(&blueprint.uid));
+            let desk = Desk {
+                input,
+                blueprint,
+                about,
+                now,
+                plan: &mut plan,
+                memory: remembered,
+            };
+            desk.decide();
+        }
+        (None, Presence::Unknown(left)) => plan.again(left),
+        _ => {
+            withdraw(input, &mut plan.actions);
+            let empty = input.instances.iter().all(|view| !view.ours);
+            if input.blueprint.is_none() && empty && input.service.is_none() && input.pods == 0 {
+                memory.configurations.remove(input.key);
+            }
+        }
+    }
+    plan
+}
+
+/// Deletes all that a Configuration had that is gone.
+fn withdraw(input: &ConfigurationInput<'_>, actions: &mut Vec<Action>) {
+    let ours = input.instances.iter().filter(|view| view.ours);
+    for view in ours.filter(|view| !view.deleting) {
+        actions.push(delete(input, view));
+    }
+    if let Some(service) = input.service.filter(|there| there.ours && !there.deleting) {
+        let service = object(&input.key.namespace, &service.name, &service.uid);
+        actions.push(Action::DeleteService(service));
+    }
+}
+
+fn delete(input: &ConfigurationInput<'_>, view: &InstanceView) -> Action {
+    Action::DeleteInstance(object(&input.key.namespace, &view.name, &view.uid))
+}
+
+struct Desk<'a, 'b> {
+    input: &'b ConfigurationInput<'a>,
+    blueprint: &'a Blueprint,
+    about: About,
+    now: Now,
+    plan: &'b mut InstancesPlan,
+    memory: &'b mut ConfigurationMemory,
+}
+
+impl<'a> Desk<'a, '_> {
+    fn decide(mut self) {
+        self.tell_faults();
+        self.tell_discovery();
+        let former = |view: &&&InstanceView| view.ours && !belongs(self.blueprint, view);
+        for view in self.input.instances.iter().filter(former) {
+            if !view.deleting {
+                self.plan.actions.push(delete(self.input, view));
+            }
+        }
+        let devices = self
+            .input
+            .finding
+            .and_then(|finding| finding.devices.as_ref());
+        match (self.input.finding, devices) {
+            (Some(finding), Some(devices)) => {
+                self.begin(finding.stream);
+                let assignment = assign(self.blueprint, devices, self.input.instances);
+                self.follow(assignment);
+            }
+            _ => {
+                let all = self.input.instances.iter();
+                for view in all.filter(|view| belongs(self.blueprint, view)) {
+                    self.keep(view);
+                }
+            }
+        }
+        self.service();
+    }
+
+    /// Holds what is there when a stream begins.
+    fn begin(&mut self, stream: u64) {
+        if self.memory.stream == Some(stream) {
+            return;
+        }
+        let all = self.input.instances.iter();
+        let there = all.filter(|view| belongs(self.blueprint, view) && !view.deleting);
+        self.memory.stream = Some(stream);
+        self.memory.held = there.map(|view| Arc::clone(&view.name)).collect();
+        self.memory.held_since = Some(self.now.mono);
+    }
+
+    /// Makes the Instances what the list says.
+    fn follow(&mut self, found: Assignment<'a>) {
+        for (device, view) in found.known {
+            self.memory.held.remove(&view.name);
+            let wanted = Wanted::listed(self.blueprint, device);
+            if !view.deleting && !wanted.is(self.blueprint, view) {
+                self.apply(&wanted, &view.name);
+            }
+        }
+        for view in &found.akri {
+            self.memory.held.remove(&view.name);
+        }
+        self.take_over(&found.akri);
+        self.leave(&found.unlisted);
+        for (device, name) in &found.new {
+            let wanted = Wanted::listed(self.blueprint, device);
+            self.apply(&wanted, name);
+        }
+        self.tell_found(&found.new);
+        self.tell_refused(found.refused);
+    }
+
+    fn apply(&mut self, wanted: &Wanted<'_>, name: &str) {
+        let instance = wanted.object(self.blueprint, name);
+        self.plan.actions.push(Action::ApplyInstance(instance));
+    }
+
+    /// What is not listed but stays follows the Configuration as far as it can.
+    fn keep(&mut self, view: &InstanceView) {
+        if !view.ours || view.deleting {
+            return;
+        }
+        if let Some(wanted) = Wanted::kept(self.blueprint, view)
+            && !wanted.is(self.blueprint, view)
+        {
+            self.apply(&wanted, &view.name);
+        }
+    }
+
+    fn take_over(&mut self, akri: &[&InstanceView]) {
+        for view in akri.iter().filter(|view| !view.deleting) {
+            self.plan.actions.push(delete(self.input, view));
+            let words = format!(
+                "Instance `{}` of Akri is made anew without nodes",
+                view.name
+            );
+            let notice = Notice::new(&self.about, Reason::TakenOver, words);
+            self.memory.said.say(&mut self.plan.actions, "", notice);
+        }
+    }
+
+    /// Deletes what is not listed, unless it is held.
+    fn leave(&mut self, unlisted: &[&InstanceView]) {
+        let since = self.memory.held_since.unwrap_or(self.now.mono);
+        let held_for = self.now.mono.saturating_duration_since(since);
+        let left = self.blueprint.settings.hold.saturating_sub(held_for);
+        if left.is_zero() {
+            self.memory.held.clear();
+        }
+        let mut held: Vec<&str> = Vec::new();
+        let mut gone: Vec<&InstanceView> = Vec::new();
+        for view in unlisted {
+            let same = view
+                .handler
+                .as_ref()
+                .is_none_or(|by| *by == self.blueprint.handler);
+            if same && self.memory.held.contains(&view.name) {
+                held.push(&view.name);
+                self.keep(view);
+            } else if !view.deleting {
+                gone.push(view);
+                self.plan.actions.push(delete(self.input, view));
+            }
+        }
+        if !held.is_empty() {
+            self.plan.again(left);
+            self.tell_held(&held, left);
+        }
+        self.tell_gone(&gone);
+    }
+
+    fn service(&mut self) {
+        let name = naming::service(&self.input.key.name);
+        let mut all = self.input.instances.iter();
+        let case = Case {
+            about: &self.about,
+            namespace: &self.input.key.namespace,
+            name: &name,
+            labels: &names::configuration_labels(&self.input.key.name),
+            selector: (names::CONFIGURATION, &self.input.key.name),
+            owner: owned_by_configuration(self.blueprint),
+            owner_uid: &self.blueprint.uid,
+            template: self.blueprint.configuration_service.as_ref(),
+            exists: self.input.service,
+            pods: self.input.pods > 0,
+            stays: all.any(|view| view.ours && !view.deleting && belongs(self.blueprint, view)),
+        };
+        case.decide(&mut self.memory.said, &mut self.plan.actions);
+    }
+
+    fn say(&mut self, reason: Reason, words: String) {
+        let notice = Notice::new(&self.about, reason, words);
+        self.memory.said.say(&mut self.plan.actions, "", notice);
+    }
+
+    fn tell_faults(&mut self) {
+        if self.blueprint.faults.is_empty() {
+            self.memory.said.forget(Reason::InvalidSetting, "");
+        } else {
+            self.say(Reason::InvalidSetting, self.blueprint.faults.join("; "));
+        }
+    }
+
+    fn tell_discovery(&mut self) {
+        let Verdict { good, words, .. } = discovery::discovered(self.blueprint, self.input.finding);
+        match good {
+            Some(true) => {
+                self.memory.bad_since = None;
+                if self.memory.said.forget(Reason::DiscoveryFailed, "") {
+                    self.plan.actions.push(Action::Say(Notice::new(
+                        &self.about,
+                        Reason::DiscoveryWorks,
+                        format!("discovery works again: {words}"),
+                    )));
+                }
+            }
+            Some(false) => {
+                let since = *self.memory.bad_since.get_or_insert(self.now.mono);
+                let bad_for = self.now.mono.saturating_duration_since(since);
+                let left = BAD_FOR.saturating_sub(bad_for);
+                if left.is_zero() {
+                    self.say(Reason::DiscoveryFailed, words);
+                } else {
+                    self.plan.again(left);
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn tell_found(&mut self, new: &[(&crate::discover::FoundDevice, String)]) {
+        let names: BTreeSet<Arc<str>> = new
+            .iter()
+            .map(|(device, _)| Arc::clone(&device.id))
+            .collect();
+        let news: Vec<&str> = names
+            .difference(&self.memory.coming)
+            .map(|id| &**id)
+            .collect();
+        if !news.is_empty() {
+            let words = format!(
+                "{} found: {}",
+                counted(news.len(), "device"),
+                listed(news.iter().copied())
+            );
+            let notice = Notice::new(&self.about, Reason::DevicesFound, words);
+            self.plan.actions.push(Action::Say(notice));
+        }
+        self.memory.coming = names;
+    }
+
+    fn tell_gone(&mut self, gone: &[&InstanceView]) {
+        let shown = |view: &&InstanceView| Arc::clone(view.device.as_ref().unwrap_or(&view.name));
+        let names: BTreeSet<Arc<str>> = gone.iter().map(shown).collect();
+        let news: Vec<&str> = names
+            .difference(&self.memory.going)
+            .map(|id| &**id)
+            .collect();
+        if !news.is_empty() {
+            let words = format!(
+                "{} no longer listed by handler `{}`: {}",
+                counted(news.len(), "device"),
+                self.blueprint.handler,
+                listed(news.iter().copied())
+            );
+            let notice = Notice::new(&self.about, Reason::DevicesGone, words);
+            self.plan.actions.push(Action::Say(notice));
+        }
+        self.memory.going = names;
+    }
+
+    /// Said once for each stream.
+    fn tell_held(&mut self, held: &[&str], left: Duration) {
+        if self.memory.told_held == self.memory.stream {
+            return;
+        }
+        self.memory.told_held = self.memory.stream;
+        let words = format!(
+            "{} not listed since the handler's stream began, kept for {} more ({}): {}",
+            counted(held.len(), "Instance"),
+            lasting(left),
+            names::HOLD,
+            listed(held.iter().copied())
+        );
+        let notice = Notice::new(&self.about, Reason::DevicesHeld, words);
+        self.plan.actions.push(Action::Say(notice));
+    }
+
+    fn tell_refused(&mut self, refused: super::assign::Refused) {
+        let all = [
+            (Reason::InvalidName, &refused.invalid),
+            (Reason::NameCollision, &refused.collided),
+            (Reason::NameTaken, &refused.taken),
+        ];
+        for (reason, tally) in all {
+            if tally.count == 0 {
+                self.memory.said.forget(reason, "");
+                continue;
+            }
+            let words = format!(
+                "{} refused: {}",
+                counted(tally.count, "device"),
+                tally.first
+            );
+            let notice = Notice::new(&self.about, reason, words);
+            self.memory.said.say(&mut self.plan.actions, "", notice);
+        }
+        self.memory.refused = refused;
+    }
 }

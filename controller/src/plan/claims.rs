@@ -1,0 +1,147 @@
+//! Claims of an Instance, one for each of its pods. In: claims that there are, whether they are needed,
+//! time. Out: what to make, to mark and to delete, and which pods may be made.
+//!
+//! No object owns a claim, so that it outlives its device. One that is not needed is marked with the
+//! time, and deleted `mqtt.akri.sh/data-retention` later; the mark has that duration with it, for the
+//! day when the Configuration is gone too. A device that comes back finds its data again.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use serde_json::json;
+
+use super::action::{Action, Reason};
+use super::naming;
+use super::render::meta::{Meta, object};
+use super::render::pod::claim_spec;
+use super::settings::{DataVolume, Settings, duration};
+use super::words::lasting;
+use super::workloads::Desk;
+use crate::model::ClaimView;
+use crate::names;
+
+/// Sees to the claims. `needed` is how many pods need one, if pods have claims at all. Returns the
+/// numbers of pods that must wait for theirs.
+pub(super) fn decide(
+    desk: &mut Desk<'_>,
+    settings: Option<&Settings>,
+    needed: u32,
+) -> BTreeSet<u32> {
+    let data = settings.and_then(|settings| settings.data.as_ref());
+    let mut missing: BTreeSet<u32> = match data {
+        Some(_) => (0..needed).collect(),
+        None => BTreeSet::new(),
+    };
+    let mut wait = BTreeSet::new();
+    for claim in desk.input.claims {
+        let number = claim.slot(&desk.input.key.name);
+        let wanted = number.filter(|n| missing.contains(n));
+        if let Some(n) = wanted {
+            missing.remove(&n);
+            if claim.deleting || !claim.ours {
+                wait.insert(n);
+            }
+        }
+        if claim.deleting {
+            continue;
+        }
+        match (claim.ours, wanted) {
+            (true, Some(_)) => reclaim(desk, claim),
+            (true, None) => retire(desk, claim, settings),
+            (false, Some(_)) => {
+                let words = format!("claim `{}` exists and is not ours", claim.name);
+                desk.say(Reason::NameTaken, &claim.name, words);
+            }
+            (false, None) => {}
+        }
+    }
+    if let Some(data) = data {
+        for n in missing {
+            create(desk, n, data);
+        }
+    }
+    wait
+}
+
+fn create(desk: &mut Desk<'_>, n: u32, data: &DataVolume) {
+    let name = naming::pod(&desk.input.key.name, n);
+    let meta = Meta {
+        namespace: &desk.input.key.namespace,
+        name: &name,
+        labels: &names::instance_labels(desk.input.configuration, &desk.input.key.name),
+        annotations: &[],
+        owner: None,
+    };
+    let claim = json!({
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": meta.json(),
+        "spec": claim_spec(&data.size, data.class.as_deref()),
+    });
+    desk.plan.actions.push(Action::CreateClaim(Box::new(claim)));
+}
+
+/// Takes the mark off a claim that is needed again.
+fn reclaim(desk: &mut Desk<'_>, claim: &ClaimView) {
+    if claim.gone_since.is_some() {
+        let annotations = vec![(names::GONE_SINCE, None), (names::DATA_RETENTION, None)];
+        annotate(desk, claim, annotations);
+    }
+}
+
+/// Marks a claim that is not needed, and deletes it when its time has come.
+fn retire(desk: &mut Desk<'_>, claim: &ClaimView, settings: Option<&Settings>) {
+    let of_claim = claim.retention.as_deref().and_then(duration);
+    let default = of_claim.unwrap_or_else(|| Settings::default().retention);
+    let retention = settings.map_or(default, |settings| settings.retention);
+    let Some(since) = claim
+        .gone_since
+        .or(retention.is_zero().then_some(desk.now.wall))
+    else {
+        let millis = format!("{}ms", retention.as_millis());
+        let since = desk
+            .now
+            .wall
+            .round(jiff::Unit::Second)
+            .unwrap_or(desk.now.wall);
+        let annotations = vec![
+            (names::GONE_SINCE, Some(since.to_string())),
+            (names::DATA_RETENTION, Some(millis)),
+        ];
+        annotate(desk, claim, annotations);
+        desk.again(retention);
+        return;
+    };
+    let gone_for = desk
+        .now
+        .wall
+        .duration_since(since)
+        .max(SignedDuration::ZERO);
+    let left = retention.saturating_sub(gone_for.unsigned_abs());
+    if left > Duration::ZERO {
+        desk.again(left);
+        return;
+    }
+    let reference = object(&desk.input.key.namespace, &claim.name, &claim.uid);
+    desk.plan.actions.push(Action::DeleteClaim(reference));
+    if desk.input.instance.is_some() {
+        let words = format!(
+            "claim `{}` is deleted: not needed for {}",
+            claim.name,
+            lasting(gone_for.unsigned_abs())
+        );
+        desk.say(Reason::DataDeleted, &claim.name, words);
+    }
+}
+
+fn annotate(
+    desk: &mut Desk<'_>,
+    claim: &ClaimView,
+    annotations: Vec<(&'static str, Option<String>)>,
+) {
+    let claim = object(&desk.input.key.namespace, &claim.name, &claim.uid);
+    desk.plan
+        .actions
+        .push(Action::AnnotateClaim { claim, annotations });
+}
