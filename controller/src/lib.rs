@@ -17,6 +17,7 @@ pub mod plan;
 pub mod queue;
 pub mod realm;
 pub mod reconciler;
+pub mod references;
 pub mod registration;
 pub mod reign;
 pub mod requests;

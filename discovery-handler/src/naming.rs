@@ -337,6 +337,11 @@ mod tests {
     }
 
     #[test]
+    fn the_digest_of_details_is_the_one_that_the_controller_makes() {
+        assert_eq!(DetailsDigest::of("topics: [a]").to_string(), "8a9cf82c507dce20");
+    }
+
+    #[test]
     fn the_lowest_free_slot_is_taken_and_taken_again() {
         let directory = tempfile::tempdir().unwrap();
         let state = StateDir::open(directory.path());

@@ -8,10 +8,15 @@
 //! carries it all. A list stands until another one replaces it: no end of a stream, no failure and no
 //! missing Secret ever empties it.
 
+mod backoff;
+mod call;
+mod desk;
 mod devices;
 mod driver;
 mod findings;
+mod line;
 mod metrics;
+mod servers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -66,6 +71,15 @@ pub struct LeftOut {
     pub oversized: u32,
     /// More than a list may have.
     pub excess: u32,
+}
+
+impl LeftOut {
+    fn add(&mut self, more: Self) {
+        self.nameless = self.nameless.saturating_add(more.nameless);
+        self.duplicates = self.duplicates.saturating_add(more.duplicates);
+        self.oversized = self.oversized.saturating_add(more.oversized);
+        self.excess = self.excess.saturating_add(more.excess);
+    }
 }
 
 /// Where a Configuration's discovery stands.
