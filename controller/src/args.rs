@@ -30,12 +30,21 @@ pub struct Args {
     /// Requests a second to the API server, on average
     #[arg(long, default_value_t = 200, value_name = "N")]
     pub api_qps: u32,
+    /// URL of the discovery handler's admin port, which knows how the MQTT servers fare; empty: not asked
+    #[arg(long, default_value = "http://127.0.0.1:8081", value_name = "URL")]
+    pub handler_status: String,
     /// Address of the validating webhook; empty: off
     #[arg(long, value_name = "ADDR")]
     pub webhook: Option<SocketAddr>,
     /// Service that the API server reaches the webhook by, in the namespace of the Lease
     #[arg(long, default_value = "akri-mqtt-webhook", value_name = "NAME")]
     pub webhook_service: String,
+    /// Secret that keeps the webhook's certificate [default: the Service's name and -certificate]
+    #[arg(long, value_name = "NAME")]
+    pub webhook_secret: Option<String>,
+    /// ValidatingWebhookConfiguration that is told the certificate [default: the Service's name, - and the namespace]
+    #[arg(long, value_name = "NAME")]
+    pub webhook_configuration: Option<String>,
     /// Address of livez, readyz, metrics and v1/status [default: 127.0.0.1:8082, in a pod 0.0.0.0:8082]
     #[arg(long, value_name = "ADDR")]
     pub admin: Option<SocketAddr>,

@@ -127,7 +127,9 @@ impl Said {
     }
 }
 
-fn event(notice: &Notice, identity: &str, now: Timestamp) -> (Arc<str>, Value) {
+/// The Event for a notice, and the namespace that it belongs to.
+#[must_use]
+pub fn event(notice: &Notice, identity: &str, now: Timestamp) -> (Arc<str>, Value) {
     let (kind, namespace, name, uid) = match &notice.about {
         About::Configuration(key, uid) => ("Configuration", &key.namespace, &key.name, uid),
         About::Instance(key, uid) => ("Instance", &key.namespace, &key.name, uid),

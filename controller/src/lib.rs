@@ -1,8 +1,10 @@
 //! Agentless mode: from Configurations to Instances, and from those to pods, jobs and Services.
 
+pub mod admin;
 pub mod akri;
 mod api_error;
 pub mod args;
+pub mod court;
 pub mod crd_upgrade;
 pub mod discover;
 pub mod events;
@@ -21,19 +23,9 @@ pub mod references;
 pub mod registration;
 pub mod reign;
 pub mod requests;
+mod run;
 pub mod status;
 pub mod world;
 
 pub use args::Args;
-
-/// Runs the process until `shutdown`.
-///
-/// # Errors
-/// Wrong usage, no access to the cluster, a part that has died.
-pub async fn run(args: Args, shutdown: akri_mqtt_runtime::Shutdown) -> anyhow::Result<()> {
-    let _ = args;
-    let client = kube::Client::try_default().await?;
-    tracing::info!(namespace = client.default_namespace(), "started");
-    shutdown.triggered().await;
-    Ok(())
-}
+pub use run::run;

@@ -3,7 +3,6 @@
 //! When it begins and ends is decided in `run`.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,16 +38,14 @@ pub struct Throne {
     pub limiter: Arc<Limiter>,
     /// The namespaces that are looked at; none: all.
     pub namespaces: Vec<String>,
-    /// Makes what discovery is made of.
-    pub discovery: Box<dyn Fn() -> Parts + Send + Sync>,
+    /// What discovery is made of.
+    pub discovery: Parts,
     /// Counts.
     pub metrics: Metrics,
     /// How watches fare.
     pub report: WatchReport,
     /// Whether the cluster was read.
     pub synced: Condition,
-    /// `AKRI_MQTT_CLUSTER`
-    pub cluster: Arc<str>,
     /// The name under which Events are written.
     pub identity: Arc<str>,
 }
@@ -56,14 +53,20 @@ pub struct Throne {
 impl Throne {
     /// Reigns until `end`, then lets go of everything. Nothing is sent any more as soon as `end` is
     /// cancelled; what is on its way then was sent while this process was allowed to.
-    pub async fn reign(&self, end: &CancellationToken) {
+    pub async fn reign(&self, cluster: &Arc<str>, end: &CancellationToken) {
         tracing::info!("reign begins");
         self.synced.not_ready("reading the cluster");
         let realm = Arc::<Realm>::default();
         self.metrics.realm().set(&realm);
-        let discovery = Arc::new(Discovery::start((self.discovery)()));
+        let discovery = Arc::new(Discovery::start(self.discovery.clone()));
         let mut tasks = JoinSet::new();
-        let governed = self.govern(&mut tasks, &realm, &discovery, end);
+        let shared = Shared {
+            realm: Arc::clone(&realm),
+            discovery: Arc::clone(&discovery),
+            cluster: Arc::clone(cluster),
+            writer: Writer::new(self.client.clone(), Arc::clone(&self.limiter), end.clone()),
+        };
+        let governed = self.govern(&mut tasks, shared);
         tokio::select! {
             () = end.cancelled() => {}
             () = governed => {}
@@ -78,13 +81,8 @@ impl Throne {
         tracing::info!("reign ended");
     }
 
-    async fn govern(
-        &self,
-        tasks: &mut JoinSet<()>,
-        realm: &Arc<Realm>,
-        discovery: &Arc<Discovery>,
-        end: &CancellationToken,
-    ) {
+    async fn govern(&self, tasks: &mut JoinSet<()>, shared: Shared) {
+        let realm = Arc::clone(&shared.realm);
         let (listed, is_listed) = oneshot::channel();
         let watches = Watches {
             client: self.client.clone(),
@@ -103,9 +101,10 @@ impl Throne {
         let keys = realm.world().keys();
         tracing::info!(keys = keys.len(), "cluster was read");
         self.synced.ready("the cluster was read");
-        let reconciler = self.reconciler(tasks, realm, discovery, end);
+        let discovery = Arc::clone(&shared.discovery);
+        tasks.spawn(findings(Arc::clone(&realm), discovery));
+        let reconciler = self.reconciler(tasks, shared);
         tasks.spawn(demand(Arc::clone(&reconciler)));
-        tasks.spawn(findings(Arc::clone(realm), Arc::clone(discovery)));
         for key in &keys {
             realm.queue.add(key);
             if let Key::Configuration(key) = key {
@@ -124,46 +123,42 @@ impl Throne {
         }
     }
 
-    fn reconciler(
-        &self,
-        tasks: &mut JoinSet<()>,
-        realm: &Arc<Realm>,
-        discovery: &Arc<Discovery>,
-        end: &CancellationToken,
-    ) -> Arc<Reconciler> {
-        let limiter = Arc::clone(&self.limiter);
-        let writer = Writer::new(self.client.clone(), limiter, end.clone());
-        let (speaker, scribe) = self.speaker(&writer);
+    fn reconciler(&self, tasks: &mut JoinSet<()>, shared: Shared) -> Arc<Reconciler> {
+        let (speaker, scribe) = Speaker::new(
+            shared.writer.clone(),
+            Arc::clone(&self.identity),
+            self.metrics.events_dropped.clone(),
+        );
         tasks.spawn(scribe);
         let statuses = StatusKeeper {
-            realm: Arc::clone(realm),
-            discovery: Arc::clone(discovery),
-            writer: writer.clone(),
+            realm: Arc::clone(&shared.realm),
+            discovery: Arc::clone(&shared.discovery),
+            writer: shared.writer.clone(),
             metrics: self.metrics.clone(),
             without_until: None,
         };
         tasks.spawn(statuses.work());
         Arc::new(Reconciler {
-            realm: Arc::clone(realm),
-            discovery: Arc::clone(discovery),
             executor: Executor {
-                writer,
-                realm: Arc::clone(realm),
+                writer: shared.writer,
+                realm: Arc::clone(&shared.realm),
                 speaker,
             },
+            realm: shared.realm,
+            discovery: shared.discovery,
             metrics: self.metrics.clone(),
             demand: Notify::new(),
-            cluster: Arc::clone(&self.cluster),
+            cluster: shared.cluster,
         })
     }
+}
 
-    fn speaker(&self, writer: &Writer) -> (Speaker, impl Future<Output = ()> + Send + use<>) {
-        Speaker::new(
-            writer.clone(),
-            Arc::clone(&self.identity),
-            self.metrics.events_dropped.clone(),
-        )
-    }
+/// What the tasks of one reign share.
+struct Shared {
+    realm: Arc<Realm>,
+    discovery: Arc<Discovery>,
+    cluster: Arc<str>,
+    writer: Writer,
 }
 
 /// Tells the discovery what all Configurations ask for, whenever one was looked at.

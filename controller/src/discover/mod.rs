@@ -134,6 +134,7 @@ pub struct ServerReport {
 }
 
 /// What a discovery is made of.
+#[derive(Clone)]
 pub struct Parts {
     /// The registered handlers.
     pub handlers: Handlers,
