@@ -15,7 +15,7 @@ use crate::handlers::Handlers;
 use crate::metrics::CurrentRealm;
 use crate::model::ConfigurationKey;
 use crate::realm::Realm;
-use crate::world::{Observed, ConfigurationView, WatchReport};
+use crate::world::{ConfigurationView, Observed, WatchReport};
 
 /// What the answers are made from.
 #[derive(Clone)]
@@ -40,11 +40,11 @@ pub struct Admin {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Status {
-    identity: Arc<str>,
+    identity: String,
     leading: bool,
-    leader: Option<Arc<str>>,
+    leader: Option<String>,
     /// Why nothing is written although this process may lead.
-    suspended: Option<Arc<str>>,
+    suspended: Option<String>,
     /// What is wrong with the watches.
     watches: Vec<String>,
     /// Keys that are to be looked at now, and all that are known for what is to come.
@@ -62,7 +62,7 @@ struct QueueStatus {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct HandlerStatus {
-    name: Arc<str>,
+    name: String,
     endpoints: Vec<String>,
     /// One of this name was refused because its devices are those of one node.
     refused_not_shared: bool,
@@ -71,15 +71,15 @@ struct HandlerStatus {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ConfigurationStatus {
-    namespace: Arc<str>,
-    name: Arc<str>,
+    namespace: String,
+    name: String,
     handler: Option<String>,
     devices: Option<u32>,
     instances: usize,
     pods: usize,
     brokers_ready: Option<u32>,
     /// Why it cannot be read.
-    error: Option<Arc<str>>,
+    error: Option<String>,
     /// What its conditions say.
     conditions: Vec<ConditionStatus>,
 }
@@ -107,10 +107,10 @@ impl Admin {
     fn status(&self) -> Status {
         let realm = self.realm.get();
         Status {
-            identity: Arc::clone(&self.identity),
+            identity: self.identity.to_string(),
             leading: *self.leading.borrow(),
-            leader: self.holder.borrow().clone(),
-            suspended: self.hindrance.borrow().clone(),
+            leader: self.holder.borrow().as_deref().map(str::to_owned),
+            suspended: self.hindrance.borrow().as_deref().map(str::to_owned),
             watches: self.report.problems(),
             queue: realm.as_deref().map(queue).unwrap_or_default(),
             handlers: self.handlers(),
@@ -121,7 +121,7 @@ impl Admin {
     fn handlers(&self) -> Vec<HandlerStatus> {
         let book = Arc::clone(&self.handlers.watch().borrow());
         let handlers = book.iter().map(|(name, known)| HandlerStatus {
-            name: Arc::clone(name),
+            name: name.to_string(),
             endpoints: known.endpoints.keys().map(ToString::to_string).collect(),
             refused_not_shared: known.not_shared,
         });
@@ -153,14 +153,14 @@ fn row(known: &Observed<ConfigurationView>, instances: usize, pods: usize) -> Co
     let status = known.view.status.as_ref();
     let conditions = status.map(|status| status.conditions.as_slice());
     ConfigurationStatus {
-        namespace: Arc::clone(&known.namespace),
-        name: Arc::clone(&known.name),
+        namespace: known.namespace.to_string(),
+        name: known.name.to_string(),
         handler: known.view.asked.as_ref().map(|asked| asked.name.clone()),
         devices: status.and_then(|status| status.devices),
         instances,
         pods,
         brokers_ready: status.map(|status| status.brokers_ready),
-        error: known.view.read.as_ref().err().cloned(),
+        error: known.view.read.as_ref().err().map(ToString::to_string),
         conditions: conditions
             .unwrap_or_default()
             .iter()

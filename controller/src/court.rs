@@ -135,7 +135,9 @@ impl Court {
                 Err(error) => {
                     let reason = words(&error);
                     tracing::warn!(reason, "the namespace kube-system cannot be read");
-                    self.throne.synced.not_ready(format!("namespace kube-system: {reason}"));
+                    self.throne
+                        .synced
+                        .not_ready(format!("namespace kube-system: {reason}"));
                     sleep(RETRY).await;
                 }
             }

@@ -84,9 +84,7 @@ impl Executor {
                 self.annotate::<ClaimSeen>(Kind::Claim, &claim, annotations)
                     .await
             }
-            Action::DeleteClaim(claim) => {
-                self.delete::<ClaimSeen>(Kind::Claim, &claim, None).await
-            }
+            Action::DeleteClaim(claim) => self.delete::<ClaimSeen>(Kind::Claim, &claim, None).await,
             Action::Say(notice) => {
                 self.speaker.say(notice);
                 Ok(())
@@ -113,11 +111,7 @@ impl Executor {
 
     async fn create<S: Seen>(&self, kind: Kind, body: &Value) -> Result<(), Problem> {
         let object = named(kind, body);
-        match self
-            .writer
-            .create::<S>(kind, &object.namespace, body)
-            .await
-        {
+        match self.writer.create::<S>(kind, &object.namespace, body).await {
             Ok(answer) => {
                 self.realm.learn(answer);
                 Ok(())
@@ -209,7 +203,10 @@ impl Executor {
 
 fn is_ours<S: Seen>(object: &S) -> bool {
     let labels = object.meta().labels.as_ref();
-    labels.and_then(|labels| labels.get(MANAGED_BY)).map(String::as_str) == Some(MANAGER)
+    labels
+        .and_then(|labels| labels.get(MANAGED_BY))
+        .map(String::as_str)
+        == Some(MANAGER)
 }
 
 fn object(kind: Kind, target: &ObjectRef) -> Object {
@@ -254,7 +251,10 @@ fn replaced(mut current: Value, new: &Value, uid: &str) -> Result<Value, Problem
         meta.insert("ownerReferences".to_owned(), owners.clone());
     }
     if let Some(fields) = current.as_object_mut() {
-        fields.insert("spec".to_owned(), new.get("spec").cloned().unwrap_or_default());
+        fields.insert(
+            "spec".to_owned(),
+            new.get("spec").cloned().unwrap_or_default(),
+        );
     }
     Ok(current)
 }

@@ -160,14 +160,12 @@ impl Collector for CurrentRealm {
             }
         }
         let help = "Instances that a Configuration has";
-        let mut family =
-            encoder.encode_descriptor("instances", help, None, MetricType::Gauge)?;
+        let mut family = encoder.encode_descriptor("instances", help, None, MetricType::Gauge)?;
         for (labels, count) in &instances {
             ConstGauge::new(*count).encode(family.encode_family(labels)?)?;
         }
         let help = "Pods of devices that a Configuration has, by phase";
-        let mut family =
-            encoder.encode_descriptor("broker_pods", help, None, MetricType::Gauge)?;
+        let mut family = encoder.encode_descriptor("broker_pods", help, None, MetricType::Gauge)?;
         for (labels, count) in &pods {
             ConstGauge::new(*count).encode(family.encode_family(labels)?)?;
         }

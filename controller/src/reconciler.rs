@@ -13,9 +13,7 @@ use crate::discover::Discovery;
 use crate::events::Speaker;
 use crate::execute::Executor;
 use crate::metrics::Metrics;
-use crate::model::{
-    ClaimView, ConfigurationKey, InstanceKey, InstanceView, JobView, PodView,
-};
+use crate::model::{ClaimView, ConfigurationKey, InstanceKey, InstanceView, JobView, PodView};
 use crate::plan::{self, About, Action, ConfigurationInput, InstanceInput, Notice, Reason};
 use crate::queue::Done;
 use crate::realm::Realm;
@@ -254,7 +252,9 @@ fn views<'a, V>(
     let mut found = Vec::new();
     for object in store.starting_with(&key.namespace, prefix) {
         if object.instance.as_ref() == Some(&key.name) {
-            *configuration = configuration.take().or_else(|| object.configuration.clone());
+            *configuration = configuration
+                .take()
+                .or_else(|| object.configuration.clone());
             found.push(&object.view);
         }
     }
