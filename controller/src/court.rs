@@ -100,15 +100,7 @@ impl Court {
     async fn bring_definitions_up_to_date(&self) {
         loop {
             match crd_upgrade::run(&self.throne.client).await {
-                Ok(report) => {
-                    for name in &report.applied {
-                        tracing::info!(definition = name, "definition is up to date now");
-                    }
-                    for reason in &report.left {
-                        tracing::warn!(reason, "definition is left as it is");
-                    }
-                    return;
-                }
+                Ok(_) => return,
                 Err(error @ CrdError::Refused { .. }) => {
                     tracing::warn!(error = words(&error), "definition is left as it is");
                     return;

@@ -156,7 +156,7 @@ pub fn event(notice: &Notice, identity: &str, now: Timestamp) -> (Arc<str>, Valu
 
 /// Names of Events may have 253 characters, of which the API server takes five.
 fn generate_name(name: &str) -> String {
-    format!("{}.", limited(name, 240).trim_end_matches(['.', '-']))
+    format!("{}-", limited(name, 240).trim_end_matches(['.', '-']))
 }
 
 /// At most so many bytes of a text.
@@ -217,6 +217,6 @@ mod tests {
         assert_eq!(body["eventTime"], "2026-01-02T03:04:05.123456Z");
         assert_eq!(body["type"], "Warning");
         assert_eq!(body["regarding"]["name"], "c-35ced2");
-        assert_eq!(body["metadata"]["generateName"], "c-35ced2.");
+        assert_eq!(body["metadata"]["generateName"], "c-35ced2-");
     }
 }

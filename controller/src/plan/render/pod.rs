@@ -82,19 +82,28 @@ pub(crate) fn spread(spec: &mut Map<String, Value>, configuration: &str, instanc
     if own || affinity.is_some_and(|own| !own.is_null()) {
         return;
     }
-    let constraint = |label: &str, value: &str| {
-        json!({
-            "maxSkew": 1,
+    // Two constraints with one topology key are refused, so that one of the two is an affinity.
+    let constraints = json!([{
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": {names::CONFIGURATION: configuration}},
+    }]);
+    spec.insert("topologySpreadConstraints".to_owned(), constraints);
+    let apart = json!({"preferredDuringSchedulingIgnoredDuringExecution": [{
+        "weight": 100,
+        "podAffinityTerm": {
             "topologyKey": "kubernetes.io/hostname",
-            "whenUnsatisfiable": "ScheduleAnyway",
-            "labelSelector": {"matchLabels": {label: value}},
-        })
-    };
-    let both = json!([
-        constraint(names::INSTANCE, instance),
-        constraint(names::CONFIGURATION, configuration),
-    ]);
-    spec.insert("topologySpreadConstraints".to_owned(), both);
+            "labelSelector": {"matchLabels": {names::INSTANCE: instance}},
+        },
+    }]});
+    let affinity = spec.entry("affinity").or_insert_with(|| json!({}));
+    match affinity {
+        Value::Object(affinity) => {
+            affinity.insert("podAntiAffinity".to_owned(), apart);
+        }
+        other => *other = json!({"podAntiAffinity": apart}),
+    }
 }
 
 /// A claim for a pod.
