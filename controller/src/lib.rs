@@ -25,6 +25,7 @@ pub mod reign;
 pub mod requests;
 mod run;
 pub mod status;
+pub mod webhook;
 pub mod world;
 
 pub use args::Args;

@@ -182,7 +182,7 @@ mod tests {
         let mut election = election("a");
         let now = Instant::now();
         let read = |election: &mut Election, after| election.on_read(record("b", 1), now + after);
-        assert_eq!(read(&mut election, 0 * S), Move::Wait);
+        assert_eq!(read(&mut election, Duration::ZERO), Move::Wait);
         assert_eq!(read(&mut election, 14 * S), Move::Wait);
         assert_eq!(read(&mut election, 15 * S), Move::Claim { transitions: 4 });
     }
@@ -213,7 +213,7 @@ mod tests {
         // The other one sees the claim at the earliest moment that it can: when it was sent.
         assert_eq!(other.on_read(record("a", 1), begun), Move::Wait);
         assert!(leader.leads(begun + 9 * S));
-        assert!(!leader.leads(begun + 10 * S));
+        assert!(!leader.leads(begun + 1Duration::ZERO));
         assert_eq!(other.on_read(record("a", 1), begun + 14 * S), Move::Wait);
     }
 
@@ -232,7 +232,7 @@ mod tests {
         let begun = Instant::now();
         let mut leader = election("a");
         leader.on_claimed(record("a", 1), begun);
-        let later = begun + 60 * S;
+        let later = begun + 6Duration::ZERO;
         assert!(!leader.leads(later));
         let claim = Move::Claim { transitions: 3 };
         assert_eq!(leader.on_read(record("a", 1), later), claim);

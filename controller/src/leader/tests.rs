@@ -217,12 +217,13 @@ async fn somebody_elses_edit_of_the_labels_costs_no_leadership() {
     let mut leading = first.leadership.leading();
     leading.mark_unchanged();
     for _ in 0..20 {
-        let mut shared = server.lock();
-        shared.version += 1;
-        let version = shared.version.to_string();
-        let lease = shared.lease.as_mut().unwrap();
-        lease.metadata.resource_version = Some(version);
-        drop(shared);
+        {
+            let mut shared = server.lock();
+            shared.version += 1;
+            let version = shared.version.to_string();
+            let lease = shared.lease.as_mut().unwrap();
+            lease.metadata.resource_version = Some(version);
+        }
         pass(1).await;
     }
     assert!(!leading.has_changed().unwrap());
