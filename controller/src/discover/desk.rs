@@ -2,7 +2,8 @@
 //! endpoints there are, what happens to calls. Out: calls to start and to stop, and its finding.
 //! No clock, no socket.
 //!
-//! Where the endpoints change, those before stand until one of the new has sent a list.
+//! Where the endpoints of a handler change, those before stand until one of the new has sent a list.
+//! Another handler's devices are other devices: where the name changes, there is no list until it sends one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ pub(super) type Todo = Vec<(Place, Command)>;
 
 struct Seat {
     line: Line,
-    /// Whether it is an endpoint of the handler that is asked now.
+    /// Whether it is registered now.
     wanted: bool,
 }
 
@@ -49,6 +50,7 @@ impl Desk {
         let mut todo = Todo::new();
         let known = book.get_key_value(handler);
         self.not_shared = known.is_some_and(|(_, known)| known.not_shared);
+        self.forget_other_handlers(handler, &mut todo);
         for (place, seat) in &mut self.seats {
             seat.wanted = false;
             let there = book.get(&place.0);
@@ -99,6 +101,20 @@ impl Desk {
             add(&mut todo, place, seat.line.stop());
         }
         todo
+    }
+
+    fn forget_other_handlers(&mut self, handler: &str, todo: &mut Todo) {
+        let before = self.seats.len();
+        self.seats.retain(|place, seat| {
+            let stays = *place.0 == *handler;
+            if !stays {
+                add(todo, place, seat.line.stop());
+            }
+            stays
+        });
+        if self.seats.len() < before {
+            self.unite();
+        }
     }
 
     /// Forgets endpoints that are not wanted any more, once one that is has sent a list.

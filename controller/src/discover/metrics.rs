@@ -168,3 +168,22 @@ impl Drop for OpenStream {
         self.0.dec();
     }
 }
+
+#[cfg(test)]
+impl Metrics {
+    pub(crate) fn failures(&self) -> u64 {
+        let reasons = [
+            Failure::Refused,
+            Failure::Unreachable,
+            Failure::Error,
+            Failure::TooLarge,
+            Failure::Ended,
+        ];
+        let count = |reason| self.failures.get_or_create(&OfFailure { reason }).get();
+        reasons.into_iter().map(count).sum()
+    }
+
+    pub(crate) fn open_streams(&self) -> i64 {
+        self.streams.get()
+    }
+}

@@ -17,6 +17,8 @@ mod findings;
 mod line;
 mod metrics;
 mod servers;
+#[cfg(test)]
+mod testing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -52,7 +54,7 @@ pub struct Finding {
     /// Counts streams that have sent a list, and losses of an endpoint whose devices others do not
     /// list. A change means that devices may be missing that are there.
     pub stream: u64,
-    /// The union of the newest lists of all endpoints; `None` before the first list in this reign.
+    /// The union of the newest lists of all endpoints; `None` before the handler's first list in this reign.
     pub devices: Option<Arc<Devices>>,
     /// What was left out of the newest lists.
     pub left_out: LeftOut,
@@ -208,3 +210,7 @@ impl Discovery {
         let _ = self.driver.await;
     }
 }
+
+#[cfg(test)]
+#[path = "discovery_tests.rs"]
+mod tests;
