@@ -10,7 +10,7 @@ use akri_mqtt_runtime::Condition;
 use kube::Client;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::discover::{Demand, Discovery, Parts};
@@ -136,6 +136,7 @@ impl Throne {
             writer: shared.writer.clone(),
             metrics: self.metrics.clone(),
             without_until: None,
+            began: Instant::now(),
         };
         tasks.spawn(statuses.work());
         Arc::new(Reconciler {

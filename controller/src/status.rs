@@ -20,6 +20,8 @@ use crate::world::ConfigurationSeen;
 
 /// Between two patches of one status.
 const PACE: Duration = Duration::from_secs(1);
+/// After the beginning of a reign: what handlers say is not known at once, and what was known stands.
+const SETTLES: Duration = Duration::from_secs(5);
 /// Between two attempts at a subresource that there is not.
 const WITHOUT: Duration = Duration::from_secs(3600);
 
@@ -35,6 +37,8 @@ pub struct StatusKeeper {
     pub metrics: Metrics,
     /// Until when no patch is tried.
     pub without_until: Option<Instant>,
+    /// When the reign began.
+    pub began: Instant,
 }
 
 impl StatusKeeper {
@@ -53,6 +57,10 @@ impl StatusKeeper {
                 return Done::Rest(until);
             }
             self.without_until = None;
+        }
+        let settled = self.began + SETTLES;
+        if Instant::now() < settled && self.was_written(key) {
+            return Done::Settled(Some(settled));
         }
         let Some(body) = self.patch(key) else {
             return Done::Settled(None);
@@ -78,6 +86,12 @@ impl StatusKeeper {
                 Done::Failed
             }
         }
+    }
+
+    fn was_written(&self, key: &ConfigurationKey) -> bool {
+        let world = self.realm.world();
+        let known = world.configurations.get(&key.namespace, &key.name);
+        known.is_some_and(|known| known.view.status.is_some())
     }
 
     /// What is to be written, unless it is there already.
