@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod binary;
 pub mod certificates;
+pub mod chart;
 pub mod clients;
 pub mod cluster;
 pub mod devices;

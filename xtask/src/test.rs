@@ -1,9 +1,10 @@
 //! Everything that must hold before a merge; the same in CI and at a desk. In: the checkout.
 //! Out: a table of steps. Failing steps do not hide those after them.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 
 use crate::metadata::{Metadata, cargo};
 use crate::process::{run as execute, run_watched};
@@ -69,24 +70,35 @@ fn deny(metadata: &Metadata) -> anyhow::Result<String> {
 fn chart(metadata: &Metadata) -> anyhow::Result<String> {
     let program = tools::helm(metadata)?;
     let chart = metadata.workspace_root.join("charts/akri-mqtt");
-    execute(Command::new(program).args(["lint", "--strict"]).arg(chart))?;
-    Ok("helm lint --strict".to_owned())
+    let files = manifests(&chart.join("ci"))?;
+    for file in &files {
+        let mut lint = Command::new(&program);
+        lint.args(["lint", "--strict", "--quiet", "--values"]);
+        execute(lint.arg(file).arg(&chart))?;
+    }
+    Ok(format!("helm lint --strict with {} files", files.len()))
 }
 
-/// The Configurations among the examples, each of which `akri-mqtt check` must name and accept.
-fn examples(metadata: &Metadata) -> anyhow::Result<String> {
+/// The YAML files of a directory, sorted.
+fn manifests(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    for entry in metadata.workspace_root.join("examples").read_dir()? {
+    let entries = directory.read_dir();
+    for entry in entries.with_context(|| directory.display().to_string())? {
         let path = entry?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "yaml")
-        {
+        if path.extension().is_some_and(|end| end == "yaml") {
             files.push(path);
         }
     }
     files.sort_unstable();
-    ensure!(!files.is_empty(), "there are no examples");
+    ensure!(!files.is_empty(), "{}: no files", directory.display());
+    Ok(files)
+}
+
+/// The Configurations among the examples, each of which `akri-mqtt check` must name and accept.
+fn examples(metadata: &Metadata) -> anyhow::Result<String> {
+    let examples = metadata.workspace_root.join("examples");
+    let mut files = manifests(&examples)?;
+    files.extend(manifests(&examples.join("kubernetes"))?);
     let mut accepted = 0;
     let mut check = in_root(metadata);
     check.args([
@@ -117,17 +129,22 @@ fn examples(metadata: &Metadata) -> anyhow::Result<String> {
 fn tests(metadata: &Metadata, ci: bool) -> anyhow::Result<String> {
     let found = tools::mosquitto().and_then(|_| {
         let python = tools::python(metadata)?;
-        Ok((python, tools::node_modules(metadata)?))
+        Ok((
+            python,
+            tools::node_modules(metadata)?,
+            tools::helm(metadata)?,
+        ))
     });
     let mut test = in_root(metadata);
     test.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
     match found {
-        Ok((python, node)) => {
+        Ok((python, node, helm)) => {
             // The integration tests start the programs.
             execute(in_root(metadata).args(["build", "--workspace", "--bins", "--locked"]))?;
             counted(
                 test.env(tools::PYTHON, python)
-                    .env(tools::NODE_MODULES, node),
+                    .env(tools::NODE_MODULES, node)
+                    .env(tools::HELM, helm),
             )
         }
         Err(error) if error.is::<Missing>() && !ci => {

@@ -15,6 +15,8 @@ use crate::report::Missing;
 pub const PYTHON: &str = "AKRI_MQTT_TEST_PYTHON";
 /// Where the tests find MQTT.js.
 pub const NODE_MODULES: &str = "AKRI_MQTT_TEST_NODE_MODULES";
+/// Where the tests find helm.
+pub const HELM: &str = "AKRI_MQTT_TEST_HELM";
 
 /// The version of cargo-deny that the checks are written for.
 const CARGO_DENY: &str = "0.20.2";

@@ -24,7 +24,7 @@
 type: ClusterIP
 ports:
   - name: http
-    port: 8080
+    port: 80
     targetPort: http
     protocol: TCP
   - name: grpc

@@ -1,0 +1,402 @@
+//! The chart renders objects that Kubernetes knows, field for field, refuses values that it does not know,
+//! and calls the programs with flags that they have.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+
+use akri_mqtt_core::details::Details;
+use akri_mqtt_tests::binary::binary;
+use akri_mqtt_tests::chart::{self, CURRENT, Object, list, text};
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::batch::v1::JobSpec;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{
+    ConfigMap, PersistentVolumeClaim, PodSpec, Secret, Service, ServiceAccount, ServiceSpec,
+};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+fn rendered(file: &Path) -> Vec<Object> {
+    chart::render(Some(file), &json!({}), CURRENT).unwrap()
+}
+
+fn with(changes: &Value) -> Vec<Object> {
+    chart::render(None, changes, CURRENT).unwrap()
+}
+
+fn one<'a>(objects: &'a [Object], kind: &str) -> &'a Value {
+    let mut found = objects.iter().filter(|object| object.kind() == kind);
+    let object = found.next().unwrap_or_else(|| panic!("there is no {kind}"));
+    assert!(found.next().is_none(), "there are several of {kind}");
+    &object.value
+}
+
+/// Decodes as `T` and fails for everything that `T` does not keep: unknown fields, and values of another form.
+fn strictly<T: Serialize + DeserializeOwned>(title: &str, value: &Value) {
+    let typed: T =
+        serde_json::from_value(value.clone()).unwrap_or_else(|error| panic!("{title}: {error}"));
+    let kept = serde_json::to_value(typed).unwrap();
+    let mut lost = Vec::new();
+    compare("", value, &kept, &mut lost);
+    assert!(lost.is_empty(), "{title}: unknown: {lost:?}");
+}
+
+fn compare(at: &str, given: &Value, kept: &Value, lost: &mut Vec<String>) {
+    match (given, kept) {
+        (Value::Object(given), Value::Object(kept)) => {
+            for (key, value) in given {
+                let at = format!("{at}.{key}");
+                match kept.get(key) {
+                    Some(kept) => compare(&at, value, kept, lost),
+                    None => lost.push(at),
+                }
+            }
+        }
+        (Value::Array(given), Value::Array(kept)) if given.len() == kept.len() => {
+            for (index, (given, kept)) in given.iter().zip(kept).enumerate() {
+                compare(&format!("{at}[{index}]"), given, kept, lost);
+            }
+        }
+        _ if given == kept => {}
+        _ => lost.push(format!("{at}: {given} became {kept}")),
+    }
+}
+
+fn decode(object: &Object) {
+    let (title, value) = (object.title(), &object.value);
+    let check = match (text(value, "/apiVersion"), object.kind()) {
+        ("v1", "ConfigMap") => strictly::<ConfigMap>,
+        ("v1", "PersistentVolumeClaim") => strictly::<PersistentVolumeClaim>,
+        ("v1", "Secret") => strictly::<Secret>,
+        ("v1", "Service") => strictly::<Service>,
+        ("v1", "ServiceAccount") => strictly::<ServiceAccount>,
+        ("apps/v1", "DaemonSet") => strictly::<DaemonSet>,
+        ("apps/v1", "Deployment") => strictly::<Deployment>,
+        ("coordination.k8s.io/v1", "Lease") => strictly::<Lease>,
+        ("networking.k8s.io/v1", "NetworkPolicy") => strictly::<NetworkPolicy>,
+        ("policy/v1", "PodDisruptionBudget") => strictly::<PodDisruptionBudget>,
+        ("rbac.authorization.k8s.io/v1", "ClusterRole") => strictly::<ClusterRole>,
+        ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding") => strictly::<ClusterRoleBinding>,
+        ("rbac.authorization.k8s.io/v1", "Role") => strictly::<Role>,
+        ("rbac.authorization.k8s.io/v1", "RoleBinding") => strictly::<RoleBinding>,
+        ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration") => {
+            strictly::<ValidatingWebhookConfiguration>
+        }
+        ("akri.sh/v0", "Configuration") => {
+            configuration(&title, value);
+            strictly::<akri_mqtt_crds::Configuration>
+        }
+        // The end-to-end tests hold these against definitions of the Prometheus operator.
+        ("monitoring.coreos.com/v1", "ServiceMonitor" | "PodMonitor" | "PrometheusRule") => return,
+        other => panic!("no type for {other:?}"),
+    };
+    check(&title, value);
+}
+
+fn configuration(title: &str, value: &Value) {
+    type Check = fn(&str, &Value);
+    let parts: [(&str, Check); 4] = [
+        ("/spec/brokerSpec/brokerPodSpec", strictly::<PodSpec>),
+        ("/spec/brokerSpec/brokerJobSpec", strictly::<JobSpec>),
+        ("/spec/instanceServiceSpec", strictly::<ServiceSpec>),
+        ("/spec/configurationServiceSpec", strictly::<ServiceSpec>),
+    ];
+    for (pointer, check) in parts {
+        if let Some(part) = value.pointer(pointer) {
+            check(&format!("{title}{pointer}"), part);
+        }
+    }
+    let details = text(value, "/spec/discoveryHandler/discoveryDetails");
+    Details::parse(details).unwrap_or_else(|faults| panic!("{title}: {faults}\n{details}"));
+}
+
+#[test]
+fn every_values_file_renders_objects_without_a_field_that_kubernetes_lacks() {
+    for file in chart::values_files() {
+        let objects = rendered(&file);
+        assert!(objects.len() > 3, "{}", file.display());
+        for object in &objects {
+            decode(object);
+        }
+    }
+}
+
+#[test]
+fn an_unknown_field_would_be_found() {
+    let object = |extra: &str| json!({"apiVersion": "v1", "kind": "Service", "spec": {"ports": [{"port": 80, extra: "x"}]}});
+    strictly::<Service>("known", &object("name"));
+    let unknown = std::panic::catch_unwind(|| strictly::<Service>("", &object("nome")));
+    assert!(unknown.is_err());
+}
+
+#[test]
+fn objects_follow_the_version_of_kubernetes() {
+    let values = json!({"podDisruptionBudget": {"enabled": true}});
+    let budget = |version| {
+        let objects = chart::render(None, &values, version).unwrap();
+        text(one(&objects, "PodDisruptionBudget"), "/apiVersion").to_owned()
+    };
+    assert_eq!(budget("1.20.2"), "policy/v1beta1");
+    assert_eq!(budget("1.33.1+k3s1"), "policy/v1");
+    let rolling = |version| {
+        let objects = chart::render(None, &json!({"mode": "akri"}), version).unwrap();
+        let strategy = one(&objects, "DaemonSet").pointer("/spec/updateStrategy/rollingUpdate");
+        strategy.unwrap().clone()
+    };
+    // An older API server drops maxSurge and refuses what is left.
+    assert_eq!(rolling("1.20.2"), json!({"maxUnavailable": 1}));
+    for version in ["1.22.0", "1.29.3-eks-508b6b3", CURRENT] {
+        assert_eq!(
+            rolling(version),
+            json!({"maxSurge": 1, "maxUnavailable": 0}),
+            "{version}"
+        );
+    }
+}
+
+#[test]
+fn wrong_values_are_refused_where_they_are() {
+    let entry = |more: Value| {
+        let mut entry = json!({"name": "a", "discoveryDetails": "topics: [a]"});
+        let object = entry.as_object_mut().unwrap();
+        object.extend(more.as_object().unwrap().clone());
+        json!({"configurations": [entry]})
+    };
+    let details = |details: Value| entry(json!({"discoveryDetails": details}));
+    for (values, place) in [
+        (json!({"mode": "both"}), "mode: "),
+        (
+            json!({"modes": "akri"}),
+            "(root): Additional property modes",
+        ),
+        (
+            json!({"controller": {"replica": 2}}),
+            "controller: Additional property replica",
+        ),
+        (
+            json!({"controller": {"replicas": 0}}),
+            "controller.replicas: ",
+        ),
+        (
+            json!({"controller": {"image": {"digest": "sha256:1"}}}),
+            "controller.image.digest: ",
+        ),
+        (
+            json!({"image": {"pullPolicy": "Sometimes"}}),
+            "image.pullPolicy: ",
+        ),
+        (
+            json!({"monitoringBroker": {"retainFor": "a day"}}),
+            "monitoringBroker.retainFor: ",
+        ),
+        (json!({"akri": {"directory": "akri"}}), "akri.directory: "),
+        (
+            json!({"webhook": {"failurePolicy": "Fail"}}),
+            "webhook: Additional property failurePolicy",
+        ),
+        (
+            json!({"secretNamespaces": [{"secrets": ["a"]}]}),
+            "secretNamespaces.0: ",
+        ),
+        (json!({"clusterId": "Not-This"}), "clusterId: "),
+        (entry(json!({"name": "Robots"})), "configurations.0.name: "),
+        (
+            entry(json!({"capacity": "2"})),
+            "configurations.0.capacity: ",
+        ),
+        (
+            entry(json!({"dataVolume": "big"})),
+            "configurations.0.dataVolume: ",
+        ),
+        (
+            entry(json!({"credentials": {"password": "x"}})),
+            "configurations.0.credentials: ",
+        ),
+        (
+            entry(json!({"podSpec": {}})),
+            "configurations.0.podSpec: containers is required",
+        ),
+        (
+            details(json!({"serverUrl": ["tcp://a"]})),
+            "configurations.0.discoveryDetails: ",
+        ),
+        (
+            details(json!({"serverUrls": ["tcp://me:secret@a"]})),
+            "configurations.0.discoveryDetails",
+        ),
+    ] {
+        let error =
+            chart::render(None, &values, CURRENT).expect_err(&format!("{values} was accepted"));
+        assert!(error.contains(place), "{values}: {error}");
+    }
+}
+
+#[test]
+fn values_that_contradict_each_other_are_refused_with_the_way_out() {
+    let named = |name: &str, namespace: &str| json!({"name": name, "namespace": namespace, "discoveryDetails": "topics: [a]"});
+    let twice = json!([named("a", "b"), named("a", "b")]);
+    let same = json!([named("a", "b"), named("a", "c")]);
+    let both = json!([{"name": "a", "discoveryDetails": "", "podSpec": {"containers": []}, "jobSpec": {"template": {}}}]);
+    let held = json!([{"name": "a", "discoveryDetails": "", "hold": "5m"}]);
+    for (values, words) in [
+        (json!({"configurations": twice}), "b/a is there twice"),
+        (
+            json!({"configurations": same, "mode": "akri"}),
+            "two are called a",
+        ),
+        (json!({"configurations": both}), "podSpec and jobSpec"),
+        (
+            json!({"configurations": held, "mode": "akri"}),
+            "hold is for agentless mode",
+        ),
+        (
+            json!({"mode": "akri", "webhook": {"enabled": true}}),
+            "akri-mqtt check",
+        ),
+        (
+            json!({"controller": {"replicas": 2}, "discoveryHandler": {"persistence": {"enabled": true}}}),
+            "set controller.replicas to 1",
+        ),
+    ] {
+        let error =
+            chart::render(None, &values, CURRENT).expect_err(&format!("{values} was accepted"));
+        assert!(error.contains(words), "{values}: {error}");
+    }
+    with(&json!({"configurations": same}));
+}
+
+#[test]
+fn schema_and_defaults_name_the_same_values() {
+    let schema = std::fs::read_to_string(chart::directory().join("values.schema.json")).unwrap();
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    let values = std::fs::read_to_string(chart::directory().join("values.yaml")).unwrap();
+    let values = chart::documents(&values).remove(0);
+    let mut differences = Vec::new();
+    same_keys("", &schema, &schema, &values, &mut differences);
+    // What a parent chart may set, and what has no default on purpose.
+    let allowed = [
+        ".global",
+        "Probe.successThreshold",
+        "Probe.initialDelaySeconds",
+    ];
+    differences.retain(|place| !allowed.iter().any(|end| place.ends_with(end)));
+    assert_eq!(differences, Vec::<String>::new());
+}
+
+fn same_keys(at: &str, all: &Value, schema: &Value, values: &Value, differences: &mut Vec<String>) {
+    let schema = match schema.get("$ref").and_then(Value::as_str) {
+        Some(path) => all.pointer(path.trim_start_matches('#')).unwrap(),
+        None => schema,
+    };
+    let (Some(properties), Some(values)) = (
+        schema.get("properties").and_then(Value::as_object),
+        values.as_object(),
+    ) else {
+        return;
+    };
+    let keys: BTreeSet<&String> = properties.keys().chain(values.keys()).collect();
+    for key in keys {
+        let at = format!("{at}.{key}");
+        match (properties.get(key), values.get(key)) {
+            (Some(schema), Some(value)) => same_keys(&at, all, schema, value, differences),
+            _ => differences.push(at),
+        }
+    }
+}
+
+#[test]
+fn configurations_are_rendered_from_few_values() {
+    let details = json!({"serverUrls": ["tcp://a:1883"], "topics": ["robots/{device}"], "limits": {"maxDevices": 1_000_000}});
+    let objects = with(
+        &json!({"configurations": [{"name": "robots", "discoveryDetails": details,
+        "credentials": {"secretName": "mqtt"}}]}),
+    );
+    let configuration = one(&objects, "Configuration");
+    let text = text(configuration, "/spec/discoveryHandler/discoveryDetails");
+    assert_eq!(chart::documents(text), [details]);
+    let names: Vec<_> = list(configuration, "/spec/discoveryHandler/discoveryProperties")
+        .iter()
+        .map(|property| chart::text(property, "/name"))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "MQTT_USERNAME",
+            "MQTT_PASSWORD",
+            "MQTT_CA_CERT",
+            "MQTT_CLIENT_CERT",
+            "MQTT_CLIENT_KEY"
+        ]
+    );
+    for service in ["instanceServiceSpec", "configurationServiceSpec"] {
+        let ports = list(configuration, &format!("/spec/{service}/ports"));
+        let ports: Vec<_> = ports.iter().map(|port| port["port"].as_u64()).collect();
+        assert_eq!(ports, [Some(80), Some(50051)], "{service}");
+    }
+}
+
+#[test]
+fn a_configuration_given_as_text_stays_as_it_is() {
+    let details = "# why\ntopics: [a]\n\nserverUrls: [tcp://a]\n";
+    let objects = with(&json!({"configurations": [{"name": "a", "discoveryDetails": details}]}));
+    let rendered = text(
+        one(&objects, "Configuration"),
+        "/spec/discoveryHandler/discoveryDetails",
+    );
+    assert_eq!(rendered.trim_end(), details.trim_end());
+}
+
+#[test]
+fn programs_know_the_flags_that_they_are_called_with() {
+    let programs = BTreeMap::from([
+        ("controller", "akri-mqtt-controller"),
+        ("discovery-handler", "akri-mqtt-discovery-handler"),
+        ("discovery-handler-0", "akri-mqtt-discovery-handler"),
+        ("discovery-handler-1", "akri-mqtt-discovery-handler"),
+        ("monitoring-broker", "akri-mqtt-monitoring-broker"),
+    ]);
+    let help: BTreeMap<&str, BTreeSet<String>> = programs
+        .iter()
+        .map(|(container, program)| (*container, flags_of(program)))
+        .collect();
+    let mut seen = BTreeSet::new();
+    for file in chart::values_files() {
+        for object in rendered(&file) {
+            for pointer in ["/spec/template/spec", "/spec/brokerSpec/brokerPodSpec"] {
+                for container in list(&object.value, &format!("{pointer}/containers")) {
+                    let Some(known) = help.get(text(container, "/name")) else {
+                        continue;
+                    };
+                    let mut given = BTreeSet::new();
+                    for argument in list(container, "/args") {
+                        let flag = argument.as_str().unwrap().split('=').next().unwrap();
+                        let place = format!("{}: {}: {flag}", file.display(), object.title());
+                        assert!(known.contains(flag), "{place}: unknown");
+                        assert!(given.insert(flag), "{place}: twice");
+                    }
+                    seen.insert(text(container, "/name").to_owned());
+                }
+            }
+        }
+    }
+    assert_eq!(seen.len(), programs.len(), "{seen:?}");
+}
+
+fn flags_of(program: &str) -> BTreeSet<String> {
+    let output = Command::new(binary(program, program))
+        .arg("--help")
+        .output()
+        .unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    let words = help.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+    words
+        .filter(|word| word.starts_with("--"))
+        .map(str::to_owned)
+        .collect()
+}
