@@ -25,3 +25,12 @@ bench *name:
 # Writes the generated files
 generate:
     cargo xtask generate
+
+# The container images, as archives in target/images; with cargo alone on Linux, else with docker or buildah
+images *arguments:
+    cargo xtask images {{ arguments }}
+
+# A kind cluster called akri-mqtt with our images in it
+kind-up: images
+    kind get clusters | grep -qx akri-mqtt || kind create cluster --name akri-mqtt
+    for archive in target/images/*.tar; do kind load image-archive --name akri-mqtt "$archive"; done
