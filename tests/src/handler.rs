@@ -133,6 +133,12 @@ impl HandlerProcess {
         self.child.id()
     }
 
+    /// Its admin port.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// Everything it has written to standard error and output.
     #[must_use]
     pub fn log(&self) -> String {
