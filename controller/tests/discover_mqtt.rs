@@ -42,6 +42,10 @@ impl Pod {
         let socket = Socket::bind(directory.path()).await.unwrap();
         let serving = registration::serve(socket, handlers.clone(), shutdown.clone());
         tokio::spawn(serving);
+        let state = directory.path().join("state");
+        std::fs::create_dir(&state).unwrap();
+        // The chart gives every pod of a release the same one.
+        std::fs::write(state.join("cluster-id"), "0123abcd").unwrap();
         let flags = HandlerFlags::below(directory.path())
             .instance("release")
             .with(&["--idle", "2s"]);
