@@ -2,8 +2,8 @@
 //! time. Out: what to make, to mark and to delete, and which pods may be made.
 //!
 //! No object owns a claim, so that it outlives its device. One that is not needed is marked with the
-//! time, and deleted `mqtt.akri.sh/data-retention` later; the mark has that duration with it, for the
-//! day when the Configuration is gone too. A device that comes back finds its data again.
+//! time, and deleted `mqtt.akri.sh/data-retention` later. Each has that duration with it, for the day
+//! when the Configuration is gone too. A device that comes back finds its data again.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -47,7 +47,7 @@ pub(super) fn decide(
             continue;
         }
         match (claim.ours, wanted) {
-            (true, Some(_)) => reclaim(desk, claim),
+            (true, Some(_)) => reclaim(desk, claim, settings),
             (true, None) => retire(desk, claim, settings),
             (false, Some(_)) => {
                 let words = format!("claim `{}` exists and is not ours", claim.name);
@@ -58,19 +58,20 @@ pub(super) fn decide(
     }
     if let Some(data) = data {
         for n in missing {
-            create(desk, n, data);
+            create(desk, n, data, settings);
         }
     }
     wait
 }
 
-fn create(desk: &mut Desk<'_>, n: u32, data: &DataVolume) {
+fn create(desk: &mut Desk<'_>, n: u32, data: &DataVolume, settings: Option<&Settings>) {
     let name = naming::pod(&desk.input.key.name, n);
+    let retention = written(settings.map_or_else(default_retention, |of| of.retention));
     let meta = Meta {
         namespace: &desk.input.key.namespace,
         name: &name,
         labels: &names::instance_labels(desk.input.configuration, &desk.input.key.name),
-        annotations: &[],
+        annotations: &[(names::DATA_RETENTION, &retention)],
         owner: None,
     };
     let claim = json!({
@@ -82,24 +83,44 @@ fn create(desk: &mut Desk<'_>, n: u32, data: &DataVolume) {
     desk.plan.actions.push(Action::CreateClaim(Box::new(claim)));
 }
 
-/// Takes the mark off a claim that is needed again.
-fn reclaim(desk: &mut Desk<'_>, claim: &ClaimView) {
+/// Takes the mark off a claim that is needed again, and keeps its retention up to date.
+fn reclaim(desk: &mut Desk<'_>, claim: &ClaimView, settings: Option<&Settings>) {
+    let retention = settings.map_or_else(default_retention, |of| of.retention);
+    let known = claim.retention.as_deref().and_then(duration);
+    let mut annotations = Vec::new();
     if claim.gone_since.is_some() {
-        let annotations = vec![(names::GONE_SINCE, None), (names::DATA_RETENTION, None)];
+        annotations.push((names::GONE_SINCE, None));
+    }
+    if known != Some(retention) {
+        annotations.push((names::DATA_RETENTION, Some(written(retention))));
+    }
+    if !annotations.is_empty() {
         annotate(desk, claim, annotations);
+    }
+}
+
+fn default_retention() -> Duration {
+    Settings::default().retention
+}
+
+/// A duration as `duration` reads it.
+fn written(duration: Duration) -> String {
+    if duration.subsec_nanos() == 0 {
+        lasting(duration)
+    } else {
+        format!("{}ms", duration.as_millis())
     }
 }
 
 /// Marks a claim that is not needed, and deletes it when its time has come.
 fn retire(desk: &mut Desk<'_>, claim: &ClaimView, settings: Option<&Settings>) {
     let of_claim = claim.retention.as_deref().and_then(duration);
-    let default = of_claim.unwrap_or_else(|| Settings::default().retention);
+    let default = of_claim.unwrap_or_else(default_retention);
     let retention = settings.map_or(default, |settings| settings.retention);
     let Some(since) = claim
         .gone_since
         .or(retention.is_zero().then_some(desk.now.wall))
     else {
-        let millis = format!("{}ms", retention.as_millis());
         let since = desk
             .now
             .wall
@@ -107,7 +128,7 @@ fn retire(desk: &mut Desk<'_>, claim: &ClaimView, settings: Option<&Settings>) {
             .unwrap_or(desk.now.wall);
         let annotations = vec![
             (names::GONE_SINCE, Some(since.to_string())),
-            (names::DATA_RETENTION, Some(millis)),
+            (names::DATA_RETENTION, Some(written(retention))),
         ];
         annotate(desk, claim, annotations);
         desk.again(retention);

@@ -109,7 +109,7 @@ mod tests {
             .text("x")
             .maybe(None)
             .finish();
-        assert_eq!(digest, "1-?");
+        assert_eq!(digest, "1-2a4caf820f61dddb");
     }
 
     #[test]

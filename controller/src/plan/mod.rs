@@ -40,3 +40,6 @@ pub use roster::{ConfigurationInput, InstancesPlan, instances};
 pub use settings::{DataVolume, Settings, settings};
 pub use status::{StatusInput, status};
 pub use workloads::{InstanceInput, WorkloadsPlan, workloads};
+
+#[cfg(test)]
+mod tests;

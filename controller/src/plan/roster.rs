@@ -72,6 +72,11 @@ pub fn instances(memory: &mut Memory, input: &ConfigurationInput<'_>, now: Now) 
     let mut plan = InstancesPlan::default();
     let remembered = memory.configurations.entry(input.key.clone()).or_default();
     let presence = remembered.absence.look(input.blueprint.is_some(), now.mono);
+    let empty = input.instances.iter().all(|view| !view.ours);
+    if input.blueprint.is_none() && empty && input.service.is_none() {
+        memory.configurations.remove(input.key);
+        return plan;
+    }
     match (input.blueprint, presence) {
         (Some(blueprint), _) if !blueprint.deleting => {
             let about = About::Configuration(input.key.clone(), Arc::clone(&blueprint.uid));
@@ -86,13 +91,7 @@ pub fn instances(memory: &mut Memory, input: &ConfigurationInput<'_>, now: Now) 
             desk.decide();
         }
         (None, Presence::Unknown(left)) => plan.again(left),
-        _ => {
-            withdraw(input, &mut plan.actions);
-            let empty = input.instances.iter().all(|view| !view.ours);
-            if input.blueprint.is_none() && empty && input.service.is_none() && input.pods == 0 {
-                memory.configurations.remove(input.key);
-            }
-        }
+        _ => withdraw(input, &mut plan.actions),
     }
     plan
 }
@@ -259,7 +258,8 @@ impl<'a> Desk<'a, '_> {
             template: self.blueprint.configuration_service.as_ref(),
             exists: self.input.service,
             pods: self.input.pods > 0,
-            stays: all.any(|view| view.ours && !view.deleting && belongs(self.blueprint, view)),
+            stays: self.blueprint.capacity > 0
+                && all.any(|view| view.ours && !view.deleting && belongs(self.blueprint, view)),
         };
         case.decide(&mut self.memory.said, &mut self.plan.actions);
     }

@@ -97,7 +97,7 @@ enum State<'a> {
     /// There is none, or one that is in the way.
     Missing,
     /// It is being deleted.
-    Leaving(&'a PodView),
+    Leaving,
     /// It is there; it may have ended.
     There(&'a PodView),
 }
@@ -197,11 +197,11 @@ impl<'a> Table<'a, '_> {
             }
             slot.deleted = true;
             self.desk.delete_pod(pod, Some(0));
-            return State::Leaving(pod);
+            return State::Leaving;
         }
         self.tell_vanished(n, vanished);
         if pod.deleted_at.is_some() {
-            return State::Leaving(pod);
+            return State::Leaving;
         }
         if pod.is_finished() {
             return self.ended(n, pod);
@@ -256,7 +256,7 @@ impl<'a> Table<'a, '_> {
         if left.is_zero() {
             self.memory.slot(n).deleted = true;
             self.desk.delete_pod(pod, None);
-            return State::Leaving(pod);
+            return State::Leaving;
         }
         self.desk.again(left);
         State::There(pod)
@@ -288,7 +288,7 @@ impl<'a> Table<'a, '_> {
                     sum.busy |= slot.replaced;
                     Some("is to be made".to_owned())
                 }
-                State::Leaving(_) => {
+                State::Leaving => {
                     settled = false;
                     sum.busy |= slot.replaced;
                     Some("is being deleted".to_owned())

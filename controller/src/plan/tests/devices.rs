@@ -1,0 +1,562 @@
+//! From lists to Instances: holds, collisions, take-overs.
+
+use super::*;
+use crate::plan::naming;
+
+const R1: &str = "plant-a/r1";
+const R2: &str = "plant-a/r2";
+const R1_NAME: &str = "c-35ced2";
+
+fn name(id: &str) -> String {
+    naming::short("c", id)
+}
+
+/// Two devices with the same short name, by precedence.
+fn colliding() -> (String, String) {
+    let mut seen: BTreeMap<String, String> = BTreeMap::new();
+    for n in 0.. {
+        let id = format!("plant-a/d{n}");
+        if let Some(other) = seen.insert(name(&id), id.clone()) {
+            let mut both = [id, other];
+            both.sort_by_key(|id| naming::precedence(id));
+            let [first, second] = both;
+            return (first, second);
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn a_listed_device_becomes_an_instance_and_a_pod() {
+    let mut cluster = Cluster::with_pods();
+    cluster.list(&[R1]);
+    cluster.settle();
+    assert_eq!(
+        cluster.words(),
+        ["DevicesFound: 1 device found: plant-a/r1"]
+    );
+    assert_eq!(cluster.done(), ["apply c-35ced2", "create pod c-35ced2-0"]);
+    let instance = serde_json::to_value(&cluster.instances[R1_NAME]).unwrap();
+    assert_eq!(
+        instance,
+        json!({
+            "apiVersion": "akri.sh/v0",
+            "kind": "Instance",
+            "metadata": {
+                "namespace": "plant",
+                "name": "c-35ced2",
+                "uid": "uid-2",
+                "labels": {
+                    "akri.sh/configuration": "c",
+                    "akri.sh/instance": "c-35ced2",
+                    "app.kubernetes.io/name": "akri-mqtt-broker",
+                    "app.kubernetes.io/instance": "c",
+                    "app.kubernetes.io/managed-by": "akri-mqtt-controller",
+                },
+                "annotations": {
+                    "mqtt.akri.sh/device-id": "plant-a/r1",
+                    "mqtt.akri.sh/handler": "mqtt",
+                },
+                "ownerReferences": [{
+                    "apiVersion": "akri.sh/v0", "kind": "Configuration", "name": "c", "uid": "uid-1",
+                    "controller": true, "blockOwnerDeletion": true,
+                }],
+            },
+            "spec": {
+                "configurationName": "c",
+                "cdiName": "akri.sh/c=35ced2",
+                "capacity": 1,
+                "brokerProperties": {"MQTT_DEVICE_ID": "plant-a/r1"},
+                "shared": true,
+                "nodes": [],
+                "deviceUsage": {},
+            },
+        })
+    );
+}
+
+#[test]
+fn a_device_that_leaves_takes_everything_with_it_and_comes_back_the_same() {
+    let mut cluster = Cluster::with_pods();
+    cluster.list(&[R1, R2]);
+    cluster.settle();
+    cluster.done();
+    cluster.list(&[R2]);
+    cluster.settle();
+    assert_eq!(
+        cluster.words(),
+        ["DevicesGone: 1 device no longer listed by handler `mqtt`: plant-a/r1"]
+    );
+    assert_eq!(
+        cluster.done(),
+        ["delete instance c-35ced2", "delete pod c-35ced2-0"]
+    );
+    cluster.list(&[R1, R2]);
+    cluster.settle();
+    assert_eq!(cluster.done(), ["apply c-35ced2", "create pod c-35ced2-0"]);
+}
+
+#[test]
+fn nothing_is_deleted_before_the_first_list() {
+    let mut cluster = Cluster::with_pods();
+    cluster.list(&[R1, R2]);
+    cluster.settle();
+    cluster.restart();
+    cluster.done();
+    for state in [
+        DiscoveryState::NoHandler,
+        DiscoveryState::Connecting,
+        DiscoveryState::Open,
+        DiscoveryState::NotShared,
+        DiscoveryState::Failed {
+            reason: "no".into(),
+        },
+    ] {
+        cluster.finding.as_mut().unwrap().state = state;
+        cluster.pass(3_600);
+        cluster.settle();
+        assert_eq!(cluster.done(), Vec::<String>::new());
+    }
+    cluster.finding = None;
+    cluster.pass(3_600);
+    cluster.settle();
+    assert_eq!(cluster.done(), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_there_when_a_stream_begins_is_held_for_a_while() {
+    let mut cluster = Cluster::with_pods();
+    cluster.list(&[R1, R2]);
+    cluster.settle();
+    cluster.restart();
+    cluster.done();
+    cluster.list_anew(&[R2]);
+    cluster.settle();
+    assert_eq!(cluster.next, Some(Duration::from_secs(300)));
+    assert_eq!(
+        cluster.words(),
+        [
+            "DevicesHeld: 1 Instance not listed since the handler's stream began, kept for 5m more (mqtt.akri.sh/hold): c-35ced2"
+        ]
+    );
+    cluster.pass(299);
+    cluster.settle();
+    assert_eq!(cluster.words(), Vec::<String>::new());
+    assert_eq!(cluster.done(), Vec::<String>::new());
+    cluster.pass(1);
+    cluster.settle();
+    assert_eq!(
+        cluster.done(),
+        ["delete instance c-35ced2", "delete pod c-35ced2-0"]
+    );
+}
+
+#[test]
+fn what_was_listed_once_in_a_stream_is_not_held_any_more() {
+    let mut cluster = Cluster::with_pods();
+    cluster.list(&[R1, R2]);
+    cluster.settle();
+    cluster.list_anew(&[]);
+    cluster.settle();
+    cluster.list(&[R1]);
+    cluster.settle();
+    cluster.done();
+    cluster.list(&[]);
+    cluster.settle();
+    assert_eq!(
+        cluster.done(),
+        ["delete instance c-35ced2", "delete pod c-35ced2-0"]
+    );
+    assert_eq!(cluster.names().0, [name(R2)]);
+}
+
+#[test]
+fn a_hold_of_zero_holds_nothing_and_an_edited_hold_counts_at_once() {
+    let mut cluster = Cluster::with_pods();
+    cluster.list(&[R1]);
+    cluster.settle();
+    cluster.list_anew(&[]);
+    cluster.settle();
+    cluster.done();
+    cluster.annotate(names::HOLD, "0s");
+    cluster.settle();
+    assert_eq!(
+        cluster.done(),
+        ["delete instance c-35ced2", "delete pod c-35ced2-0"]
+    );
+}
+
+#[test]
+fn instances_of_a_former_handler_are_not_held() {
+    let mut cluster = Cluster::with_pods();
+    cluster.list(&[R1]);
+    cluster.settle();
+    cluster.done();
+    cluster.edit(|spec| spec.discovery_handler.name = "onvif".to_owned());
+    cluster.finding.as_mut().unwrap().devices = None;
+    cluster.pass(600);
+    cluster.settle();
+    assert_eq!(cluster.done(), Vec::<String>::new());
+    cluster.list_anew(&["camera"]);
+    cluster.settle();
+    let camera = name("camera");
+    assert_eq!(
+        cluster.done(),
+        [
+            "delete instance c-35ced2".to_owned(),
+            format!("apply {camera}"),
+            "delete pod c-35ced2-0".to_owned(),
+            format!("create pod {camera}-0"),
+        ]
+    );
+}
+
+#[test]
+fn properties_and_capacity_of_the_configuration_reach_instances_and_nothing_else_is_touched() {
+    let mut cluster = Cluster::with_pods();
+    cluster.list(&[R1]);
+    cluster.settle();
+    cluster.done();
+    cluster.edit(|spec| spec.capacity = 2);
+    cluster.settle();
+    assert_eq!(cluster.done(), ["apply c-35ced2", "create pod c-35ced2-1"]);
+    cluster.edit(|spec| spec.capacity = 1);
+    cluster.settle();
+    assert_eq!(cluster.done(), ["apply c-35ced2", "delete pod c-35ced2-1"]);
+    cluster.edit(|spec| {
+        spec.broker_properties
+            .insert("MQTT_DEVICE_ID".to_owned(), "mine".to_owned());
+    });
+    cluster.settle();
+    assert_eq!(
+        cluster.done(),
+        [
+            "apply c-35ced2",
+            "delete pod c-35ced2-0",
+            "create pod c-35ced2-0"
+        ]
+    );
+    let spec = &cluster.instances[R1_NAME].spec;
+    assert_eq!(spec.broker_properties["MQTT_DEVICE_ID"], "mine");
+    cluster.edit(|spec| spec.discovery_handler.discovery_details = "other".to_owned());
+    cluster.settle();
+    assert_eq!(cluster.done(), Vec::<String>::new());
+}
+
+#[test]
+fn edits_reach_instances_that_are_not_listed() {
+    let mut cluster = Cluster::with_pods();
+    cluster.list(&[R1]);
+    cluster.settle();
+    cluster.restart();
+    cluster.edit(|spec| {
+        spec.capacity = 2;
+        spec.broker_properties
+            .insert("A".to_owned(), "1".to_owned());
+    });
+    cluster.settle();
+    let spec = &cluster.instances[R1_NAME].spec;
+    assert_eq!(spec.capacity, 2);
+    let expected: BTreeMap<String, String> = [("A", "1"), ("MQTT_DEVICE_ID", R1)]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+    assert_eq!(spec.broker_properties, expected);
+    cluster.done();
+    cluster.list_anew(&[R1]);
+    cluster.settle();
+    assert_eq!(cluster.done(), Vec::<String>::new());
+}
+
+#[test]
+fn of_two_devices_that_collide_the_second_gets_a_long_name() {
+    let (first, second) = colliding();
+    let long = naming::long("c", &second);
+    for ids in [[&*first, &*second], [&*second, &*first]] {
+        let mut cluster = Cluster::with_pods();
+        cluster.list(&ids);
+        cluster.settle();
+        let short = name(&first);
+        let by_name: Vec<(&str, &str)> = cluster
+            .instances
+            .iter()
+            .map(|(name, instance)| {
+                (
+                    name.as_str(),
+                    instance.spec.broker_properties["MQTT_DEVICE_ID"].as_str(),
+                )
+            })
+            .collect();
+        let mut expected = [(&*short, &*first), (&*long, &*second)];
+        expected.sort_unstable();
+        assert_eq!(by_name, expected);
+        let hash = long.strip_prefix("c-").unwrap();
+        assert_eq!(hash.len(), 12);
+        assert_eq!(
+            cluster.instances[&long].spec.cdi_name,
+            format!("akri.sh/c={hash}")
+        );
+    }
+}
+
+#[test]
+fn who_is_in_keeps_its_name_when_others_come_and_go() {
+    let (first, second) = colliding();
+    let mut cluster = Cluster::with_pods();
+    cluster.list(&[&second]);
+    cluster.settle();
+    assert_eq!(cluster.names().0, [name(&second)]);
+    cluster.list(&[&first, &second]);
+    cluster.settle();
+    let long = naming::long("c", &first);
+    assert_eq!(device_of(&cluster, &name(&second)), second);
+    assert_eq!(device_of(&cluster, &long), first);
+    cluster.done();
+    cluster.list(&[&first]);
+    cluster.settle();
+    cluster.restart();
+    cluster.list_anew(&[&first]);
+    cluster.settle();
+    assert_eq!(cluster.names().0, [long]);
+    cluster.list(&[&first, &second]);
+    cluster.settle();
+    assert_eq!(device_of(&cluster, &name(&second)), second);
+}
+
+fn device_of(cluster: &Cluster, name: &str) -> String {
+    let annotations = cluster.instances[name].metadata.annotations.as_ref();
+    annotations.unwrap()[names::DEVICE_ID].clone()
+}
+
+/// Makes an Instance one that Akri's Agent made.
+fn akris(cluster: &mut Cluster, name: &str) {
+    let instance = cluster.instances.get_mut(name).unwrap();
+    instance.metadata.labels = None;
+    instance.metadata.annotations = None;
+    instance.spec.nodes = ["n1".to_owned()].into();
+    instance.spec.device_usage = [(format!("{name}-0"), "n1".to_owned())].into();
+    cluster.pods.clear();
+}
+
+#[test]
+fn instances_of_akri_are_made_anew_when_their_devices_are_listed() {
+    let mut cluster = Cluster::with_pods();
+    cluster.list(&[R1, R2]);
+    cluster.settle();
+    cluster.restart();
+    for id in [R1, R2] {
+        akris(&mut cluster, &name(id));
+    }
+    cluster.done();
+    cluster.settle();
+    assert_eq!(cluster.done(), Vec::<String>::new());
+    cluster.list_anew(&[R1]);
+    cluster.settle();
+    assert_eq!(
+        cluster.words(),
+        [
+            "TakenOver: Instance `c-35ced2` of Akri is made anew without nodes".to_owned(),
+            format!(
+                "DevicesHeld: 1 Instance not listed since the handler's stream began, kept for 5m more (mqtt.akri.sh/hold): {}",
+                name(R2)
+            ),
+            "DevicesFound: 1 device found: plant-a/r1".to_owned(),
+        ]
+    );
+    assert_eq!(
+        cluster.done(),
+        [
+            "delete instance c-35ced2",
+            "apply c-35ced2",
+            "create pod c-35ced2-0"
+        ]
+    );
+    cluster.pass(300);
+    cluster.settle();
+    assert_eq!(cluster.done(), [format!("delete instance {}", name(R2))]);
+}
+
+#[test]
+fn instances_of_others_are_left_alone() {
+    let mut cluster = Cluster::with_pods();
+    cluster.list(&[R1]);
+    cluster.settle();
+    akris(&mut cluster, R1_NAME);
+    let owners = &mut cluster
+        .instances
+        .get_mut(R1_NAME)
+        .unwrap()
+        .metadata
+        .owner_references;
+    owners.as_mut().unwrap()[0].uid = "someone".to_owned();
+    cluster.restart();
+    cluster.done();
+    cluster.list_anew(&[R1]);
+    cluster.settle();
+    cluster.pass(600);
+    cluster.settle();
+    assert_eq!(
+        cluster.words(),
+        ["NameTaken: 1 device refused: the Instance `c-35ced2` belongs to another owner"]
+    );
+    assert_eq!(cluster.done(), Vec::<String>::new());
+}
+
+#[test]
+fn instances_of_a_former_configuration_of_the_same_name_go_first() {
+    let mut cluster = Cluster::with_pods();
+    cluster.list(&[R1]);
+    cluster.settle();
+    cluster.done();
+    cluster.configure(
+        "c",
+        json!({"brokerSpec": {"brokerPodSpec": pod_spec("one")}}),
+    );
+    cluster.settle();
+    assert_eq!(
+        cluster.done(),
+        [
+            "delete instance c-35ced2",
+            "delete pod c-35ced2-0",
+            "apply c-35ced2",
+            "create pod c-35ced2-0",
+        ]
+    );
+}
+
+#[test]
+fn a_deleted_configuration_takes_everything_with_it() {
+    for terminating in [false, true] {
+        let mut cluster = Cluster::new(json!({
+            "brokerSpec": {"brokerPodSpec": pod_spec("one"), "brokerJobSpec": {}},
+            "instanceServiceSpec": {}, "configurationServiceSpec": {},
+        }));
+        cluster.list(&[R1]);
+        cluster.settle();
+        cluster.done();
+        if terminating {
+            let meta = &mut cluster.configuration.as_mut().unwrap().metadata;
+            let now = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(cluster.now.wall);
+            meta.deletion_timestamp = Some(now);
+        } else {
+            cluster.configuration = None;
+        }
+        cluster.settle();
+        assert_eq!(
+            cluster.done(),
+            [
+                "delete instance c-35ced2",
+                "delete service c-svc",
+                "delete pod c-35ced2-0",
+                "delete job c-35ced2-1-job",
+                "delete service c-35ced2-svc",
+            ]
+        );
+        if !terminating {
+            assert_eq!(cluster.memory.configurations.len(), 0);
+        }
+        assert_eq!(cluster.memory.instances.len(), 0);
+    }
+}
+
+#[test]
+fn after_a_start_a_configuration_that_is_not_seen_yet_is_not_believed_to_be_gone() {
+    let mut cluster = Cluster::with_pods();
+    cluster.list(&[R1]);
+    cluster.settle();
+    let configuration = cluster.configuration.take();
+    cluster.restart();
+    cluster.done();
+    cluster.settle();
+    assert_eq!(cluster.done(), Vec::<String>::new());
+    assert_eq!(cluster.next, Some(Duration::from_secs(2)));
+    cluster.pass(1);
+    cluster.configuration = configuration;
+    cluster.settle();
+    cluster.pass(5);
+    cluster.settle();
+    assert_eq!(cluster.done(), Vec::<String>::new());
+    cluster.configuration = None;
+    cluster.settle();
+    assert_eq!(
+        cluster.done(),
+        ["delete instance c-35ced2", "delete pod c-35ced2-0"]
+    );
+}
+
+#[test]
+fn devices_whose_names_cannot_fit_are_refused_in_words() {
+    let mut cluster = Cluster::with_pods();
+    let long = "a".repeat(55);
+    cluster.configuration.as_mut().unwrap().metadata.name = Some(long.clone());
+    let blueprint = cluster.blueprint().unwrap();
+    let devices: Devices = [(R1.into(), device(R1))].into();
+    let finding = Finding {
+        devices: Some(Arc::new(devices)),
+        stream: 1,
+        ..finding()
+    };
+    let input = ConfigurationInput {
+        key: &blueprint.key,
+        blueprint: Some(&blueprint),
+        finding: Some(&finding),
+        instances: &[],
+        service: None,
+        pods: 0,
+    };
+    let plan = instances(&mut cluster.memory, &input, cluster.now);
+    let about = About::Configuration(blueprint.key.clone(), "uid-1".into());
+    let expected = Notice {
+        about,
+        reason: Reason::InvalidName,
+        words: format!("1 device refused: the name `{long}-35ced2-0` has 64 characters, 63 fit"),
+    };
+    assert_eq!(plan.actions, [Action::Say(expected)]);
+    let again = instances(&mut cluster.memory, &input, cluster.now);
+    assert_eq!(again, InstancesPlan::default());
+}
+
+#[test]
+fn bad_discovery_is_told_once_and_so_is_its_end() {
+    let mut cluster = Cluster::with_pods();
+    cluster.finding = Some(Finding {
+        state: DiscoveryState::NotShared,
+        ..finding()
+    });
+    cluster.settle();
+    assert_eq!(cluster.words(), Vec::<String>::new());
+    assert_eq!(cluster.next, Some(Duration::from_secs(5)));
+    for _ in 0..3 {
+        cluster.pass(5);
+        cluster.settle();
+    }
+    assert_eq!(
+        cluster.words(),
+        [
+            "DiscoveryFailed: discovery handler `mqtt` finds devices of its own node only (shared: false), which needs Akri"
+        ]
+    );
+    cluster.finding.as_mut().unwrap().state = DiscoveryState::Open;
+    cluster.list(&[]);
+    cluster.settle();
+    cluster.settle();
+    assert_eq!(
+        cluster.words(),
+        ["DiscoveryWorks: discovery works again: 0 devices"]
+    );
+}
+
+#[test]
+fn wrong_annotations_are_told_once() {
+    let mut cluster = Cluster::with_pods();
+    cluster.annotate(names::HOLD, "soon");
+    cluster.edit(|spec| spec.capacity = 100_000);
+    for _ in 0..2 {
+        cluster.settle();
+    }
+    assert_eq!(
+        cluster.words(),
+        [
+            "InvalidSetting: annotation mqtt.akri.sh/hold: found `soon`, allowed is a duration such as 500ms, 30s, 5m, 24h or 7d; spec.capacity: found 100000, allowed are up to 1000; 1000 is used"
+        ]
+    );
+}
