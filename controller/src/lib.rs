@@ -29,4 +29,4 @@ pub mod webhook;
 pub mod world;
 
 pub use args::Args;
-pub use run::run;
+pub use run::{Meters, run};

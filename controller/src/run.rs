@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use akri_mqtt_runtime::metrics::Registry;
 use akri_mqtt_runtime::{Health, Shutdown, Tasks, UsageError, usage};
 use kube::{Client, Config};
 
@@ -19,6 +20,7 @@ use crate::metrics::Metrics;
 use crate::registration;
 use crate::reign::Throne;
 use crate::requests::{self, RequestCounts};
+use crate::webhook;
 use crate::world::WatchReport;
 
 /// The port of `livez`, `readyz`, `metrics` and `v1/status`.
@@ -36,42 +38,16 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         .unwrap_or_else(|| akri_mqtt_runtime::default_listen(ADMIN_PORT));
     let listener = akri_mqtt_runtime::bind("--admin", address).await?;
     tracing::info!(address = %listener.local_addr()?, "admin port is open");
-    let counts = RequestCounts::default();
+    let meters = Meters::default();
     let config = Config::infer().await.map_err(usage)?;
-    let client = requests::client(config, counts.clone()).map_err(usage)?;
-    let socket = registration::Socket::bind(&args.handlers_directory).await?;
+    let client = requests::client(config, meters.requests.clone()).map_err(usage)?;
 
     let tasks = Tasks::new(shutdown.clone());
-    let health = Health::new();
-    let discover_metrics = discover::Metrics::default();
-    let metrics = Metrics::default();
-    let handlers = Handlers::new(discover_metrics.clone());
-    let serving = registration::serve(socket, handlers.clone(), shutdown.clone());
-    tasks.critical("registration", serving);
-    let reachable = handlers.clone().watch_reachability(shutdown.clone());
-    tasks.critical("handlers", reachable);
-
+    let handlers = registrations(&args, &meters, &tasks).await?;
+    webhook(&args, &client, &meters, &tasks).await?;
     let leadership = leadership(&args, &client, &tasks);
     let hindrance = akri::start(client.clone(), &tasks);
-    let report = WatchReport::default();
-    let admin = Admin {
-        identity: Arc::clone(leadership.identity()),
-        leading: leadership.leading(),
-        holder: leadership.holder(),
-        hindrance: hindrance.clone(),
-        handlers: handlers.clone(),
-        report: report.clone(),
-        realm: metrics.realm().clone(),
-    };
-    let mut registry = akri_mqtt_runtime::metrics::registry("akri-mqtt-controller", started);
-    counts.register(&mut registry);
-    metrics.register(&mut registry);
-    discover_metrics.register(&mut registry);
-    let router = akri_mqtt_runtime::admin::router(health.clone(), registry);
-    let router = router.merge(admin::router(admin));
-    let serving = akri_mqtt_runtime::serve(listener, router, shutdown.clone());
-    tasks.critical("admin", serving);
-
+    let health = Health::new();
     let throne = Throne {
         limiter: Arc::new(Limiter::new(args.api_qps, args.api_qps)),
         namespaces: args.namespace.clone(),
@@ -80,13 +56,13 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
             client: client.clone(),
             allowed_secret_namespaces: args.allow_secret_namespace.iter().cloned().collect(),
             handler_status,
-            metrics: discover_metrics,
+            metrics: meters.discover.clone(),
         },
         synced: health.condition("cluster", "not looked at yet"),
         identity: Arc::clone(leadership.identity()),
         client,
-        metrics,
-        report,
+        metrics: meters.controller.clone(),
+        report: WatchReport::default(),
     };
     let court = Court {
         throne,
@@ -96,6 +72,10 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         holder: leadership.holder(),
         hindrance,
     };
+    let router = akri_mqtt_runtime::admin::router(health, meters.registry(started));
+    let router = router.merge(admin::router(admin(&court)));
+    let serving = akri_mqtt_runtime::serve(listener, router, shutdown.clone());
+    tasks.critical("admin", serving);
     let reigning = async move {
         court.hold(&shutdown).await;
         leadership.release().await;
@@ -103,6 +83,76 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     };
     tasks.critical("reign", reigning);
     tasks.join().await
+}
+
+/// All that the process counts.
+#[derive(Default)]
+pub struct Meters {
+    requests: RequestCounts,
+    controller: Metrics,
+    discover: discover::Metrics,
+    webhook: webhook::Metrics,
+}
+
+impl Meters {
+    /// A registry of them all.
+    #[must_use]
+    pub fn registry(&self, started: SystemTime) -> Registry {
+        let mut registry = akri_mqtt_runtime::metrics::registry("akri-mqtt-controller", started);
+        self.requests.register(&mut registry);
+        self.controller.register(&mut registry);
+        self.discover.register(&mut registry);
+        self.webhook.register(&mut registry);
+        registry
+    }
+}
+
+fn admin(court: &Court) -> Admin {
+    Admin {
+        identity: Arc::clone(&court.throne.identity),
+        leading: court.leading.clone(),
+        holder: court.holder.clone(),
+        hindrance: court.hindrance.clone(),
+        handlers: court.throne.discovery.handlers.clone(),
+        report: court.throne.report.clone(),
+        realm: court.throne.metrics.realm().clone(),
+    }
+}
+
+/// Handlers register with followers too, so that whoever leads next knows them.
+async fn registrations(args: &Args, meters: &Meters, tasks: &Tasks) -> anyhow::Result<Handlers> {
+    let socket = registration::Socket::bind(&args.handlers_directory).await?;
+    let handlers = Handlers::new(meters.discover.clone());
+    let shutdown = tasks.shutdown();
+    let serving = registration::serve(socket, handlers.clone(), shutdown.clone());
+    tasks.critical("registration", serving);
+    let reachable = handlers.clone().watch_reachability(shutdown.clone());
+    tasks.critical("handlers", reachable);
+    Ok(handlers)
+}
+
+async fn webhook(
+    args: &Args,
+    client: &Client,
+    meters: &Meters,
+    tasks: &Tasks,
+) -> anyhow::Result<()> {
+    let Some(address) = args.webhook else {
+        return Ok(());
+    };
+    let listener = akri_mqtt_runtime::bind("--webhook", address).await?;
+    tracing::info!(address = %listener.local_addr()?, "webhook port is open");
+    let namespace = lease_namespace(args, client);
+    let mut settings = webhook::Settings::new(&namespace, &args.webhook_service);
+    if let Some(secret) = &args.webhook_secret {
+        settings.secret.clone_from(secret);
+    }
+    if let Some(configuration) = &args.webhook_configuration {
+        settings.configuration.clone_from(configuration);
+    }
+    let metrics = meters.webhook.clone();
+    webhook::start(settings, listener, client.clone(), metrics, tasks);
+    Ok(())
 }
 
 fn leadership(args: &Args, client: &Client, tasks: &Tasks) -> Leadership {
