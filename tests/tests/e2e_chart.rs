@@ -111,7 +111,8 @@ async fn the_api_server_takes_every_object_of_every_values_file() {
     }
     for definition in definitions() {
         let name = chart::text(&definition, "/metadata/name");
-        delete(&client, "", "CustomResourceDefinition", name, false).await;
+        let all = api_all(&client, "CustomResourceDefinition");
+        all.delete(name, &DeleteParams::default()).await.unwrap();
     }
     for name in NAMESPACES {
         let namespaces = api_all(&client, "Namespace");
@@ -176,8 +177,7 @@ async fn notes_tell_what_is_wrong_in_this_cluster() {
     );
     for namespace in ["default", RELEASE] {
         let reference = json!({"name": "MQTT_PASSWORD", "valueFrom": {"secretKeyRef": {"name": "mqtt", "namespace": "elsewhere", "key": "p"}}});
-        let handler =
-            json!({"name": "other", "discoveryDetails": "", "discoveryProperties": [reference]});
+        let handler = json!({"name": "other", "discoveryDetails": "none", "discoveryProperties": [reference]});
         let configuration = json!({"metadata": {"name": "twin"}, "spec": {"discoveryHandler": handler, "capacity": 1}});
         create(&client, namespace, "Configuration", configuration).await;
     }
@@ -193,14 +193,12 @@ async fn notes_tell_what_is_wrong_in_this_cluster() {
         assert!(twins.contains(words), "{words}: {twins}");
     }
     assert!(!twins.contains("there is no Akri"), "{twins}");
-    patch(
-        &client,
-        "",
-        "Namespace",
-        RELEASE,
-        json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}),
-    )
-    .await;
+    let label =
+        json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
+    api_all(&client, "Namespace")
+        .patch(RELEASE, &PatchParams::default(), &Patch::Merge(label))
+        .await
+        .unwrap();
     let strict = upgrade(&json!({"mode": "akri", "secretNamespaces": ["default"]}));
     assert!(
         strict.contains("enforces the pod security standard restricted"),
