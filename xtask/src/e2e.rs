@@ -73,13 +73,8 @@ pub fn tested(
     }
     let mut test = Command::new(cargo());
     test.current_dir(&metadata.workspace_root)
-        .args([
-            "test",
-            "--locked",
-            "--package",
-            "akri-mqtt-tests",
-            "--no-fail-fast",
-        ])
+        // With the features of the whole workspace, as all other steps, so that nothing is compiled twice.
+        .args(["test", "--locked", "--workspace", "--no-fail-fast"])
         .args(["--test", "e2e_*", "--"])
         .args(["--ignored", "--test-threads=1", "--nocapture"])
         .args(&options.names)
@@ -95,11 +90,7 @@ fn images(metadata: &Metadata, release: bool) -> anyhow::Result<Vec<PathBuf>> {
     let mut build = Command::new(cargo());
     build
         .current_dir(&metadata.workspace_root)
-        .args(["build", "--locked", "--bins"]);
-    for (package, _) in PRODUCT {
-        build.args(["--package", package]);
-    }
-    build.args(["--package", "akri-mqtt-tests"]);
+        .args(["build", "--locked", "--workspace", "--bins"]);
     if release {
         build.arg("--release");
     }

@@ -40,6 +40,14 @@ pub fn container(arguments: &[&str]) -> Value {
     })
 }
 
+/// The spec of a pod that sees the processes of its node.
+#[must_use]
+pub fn on_node(arguments: &[&str]) -> Value {
+    let mut container = container(arguments);
+    container["securityContext"] = json!({"privileged": true, "runAsUser": 0, "runAsGroup": 0});
+    json!({"containers": [container], "hostPID": true, "terminationGracePeriodSeconds": 1})
+}
+
 impl TestPod {
     /// Starts one that serves its control port.
     pub async fn start(client: &Client, namespace: &str, name: &str) -> Self {
@@ -48,6 +56,11 @@ impl TestPod {
             "terminationGracePeriodSeconds": 1,
         });
         Self::start_with(client, namespace, name, spec).await
+    }
+
+    /// Starts one that can kill the processes of other containers.
+    pub async fn start_on_node(client: &Client, namespace: &str, name: &str) -> Self {
+        Self::start_with(client, namespace, name, on_node(&["serve"])).await
     }
 
     /// Starts one with this spec.
@@ -120,6 +133,11 @@ impl TestPod {
     pub async fn signal(&self, process: &str, signal: &str) -> u64 {
         self.told(&format!("/processes/{process}/{signal}"), &())
             .await
+    }
+
+    /// Kills a container of its node; see [`Self::start_on_node`].
+    pub async fn kill_container(&self, id: &str) -> u64 {
+        self.told(&format!("/node/kill/{id}"), &()).await
     }
 
     /// Its processes.

@@ -54,6 +54,7 @@ pub fn routes() -> Router {
         .route("/processes/{name}/{signal}", post(signal))
         .route("/fetch", post(fetch))
         .route("/publish", post(publish))
+        .route("/node/kill/{container}", post(kill_container))
         .with_state(Processes::default())
 }
 
@@ -73,6 +74,13 @@ async fn signal(
     Path((name, signal)): Path<(String, String)>,
 ) -> Answer<u64> {
     all.signal(&name, &signal).map(Json).map_err(failed)
+}
+
+/// Kills the processes of a container of this node; the pod must see the node's processes.
+async fn kill_container(Path(container): Path<String>) -> Answer<u64> {
+    processes::kill_container(&container)
+        .map(Json)
+        .map_err(failed)
 }
 
 async fn fetch(Json(fetch): Json<Fetch>) -> Answer<Fetched> {

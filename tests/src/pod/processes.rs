@@ -124,3 +124,23 @@ impl Processes {
         Ok(at)
     }
 }
+
+/// Kills every process whose control group has the id of a container in its path, as the kubelet
+/// names it; the time just before, in milliseconds since 1970.
+pub fn kill_container(id: &str) -> anyhow::Result<u64> {
+    ensure!(id.len() >= 32, "{id:?} is no id of a container");
+    let at = now_ms();
+    let mut killed = 0;
+    for entry in std::fs::read_dir("/proc")?.flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else {
+            continue;
+        };
+        let groups = std::fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
+        if groups.contains(id) {
+            kill_process(Pid::from_raw(pid).context("a process id")?, Signal::KILL)?;
+            killed += 1;
+        }
+    }
+    ensure!(killed > 0, "no process of {id} is visible here");
+    Ok(at)
+}
