@@ -19,8 +19,8 @@ const RESTART: Duration = Duration::from_secs(60);
 
 /// The Agent as a DaemonSet, its socket in a directory of the node.
 async fn agent(scene: &Scene, directory: &str) -> TestPod {
-    let mut spec = on_node(&["agent", "--directory=/akri"]);
-    spec["containers"][0]["volumeMounts"] = json!([{"name": "akri", "mountPath": "/akri"}]);
+    let mut spec = on_node(&["agent", "--directory=/var/lib/akri"]);
+    spec["containers"][0]["volumeMounts"] = json!([{"name": "akri", "mountPath": "/var/lib/akri"}]);
     spec["volumes"] =
         json!([{"name": "akri", "hostPath": {"path": directory, "type": "DirectoryOrCreate"}}]);
     let set = json!({
@@ -34,7 +34,10 @@ async fn agent(scene: &Scene, directory: &str) -> TestPod {
     let name = until("the Agent has a pod", SOON, async || {
         let agents = ListParams::default().labels("app=agent");
         let pods = api(&scene.client, &scene.namespace, "Pod");
-        let pods = pods.list(&agents).await.map_err(|error| error.to_string())?;
+        let pods = pods
+            .list(&agents)
+            .await
+            .map_err(|error| error.to_string())?;
         let pod = pods.items.first().map(ResourceExt::name_any);
         pod.ok_or_else(|| "none".to_owned())
     })
@@ -104,7 +107,11 @@ async fn kill_and_wait(scene: &Scene, agent: &TestPod, release: &str, which: usi
         let (_, now) = handlers(scene, release).await;
         let back = now.iter().all(|state| state["ready"] == json!(true))
             && now[which]["restartCount"] != *restarts;
-        if back { Ok(()) } else { Err(format!("{now:#?}")) }
+        if back {
+            Ok(())
+        } else {
+            Err(format!("{now:#?}"))
+        }
     })
     .await;
     wait_for_streams(agent, 2).await;

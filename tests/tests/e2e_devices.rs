@@ -88,7 +88,13 @@ async fn assert_environment(_workload: &TestPod, scene: &Scene) {
     let pod = scene.record.brokers().into_values();
     let pod = pod
         .into_iter()
-        .find(|pod| pod.object.metadata.labels.as_ref().is_some_and(|l| l["akri.sh/instance"] == instance.name))
+        .find(|pod| {
+            pod.object
+                .metadata
+                .labels
+                .as_ref()
+                .is_some_and(|l| l["akri.sh/instance"] == instance.name)
+        })
         .expect("r1 has a pod");
     let variables: BTreeSet<String> = pod.object.data["spec"]["containers"][0]["env"]
         .as_array()
@@ -102,7 +108,12 @@ async fn assert_environment(_workload: &TestPod, scene: &Scene) {
         let suffixed = format!("{name}_{hash}");
         assert!(variables.contains(&suffixed), "{suffixed}: {variables:?}");
     }
-    for name in ["POD_NAME", "POD_NAMESPACE", "AKRI_MQTT_INSTANCE", "AKRI_MQTT_CLUSTER"] {
+    for name in [
+        "POD_NAME",
+        "POD_NAMESPACE",
+        "AKRI_MQTT_INSTANCE",
+        "AKRI_MQTT_CLUSTER",
+    ] {
         assert!(variables.contains(name), "{name}: {variables:?}");
     }
 }
@@ -184,9 +195,9 @@ async fn capacity_of_two_makes_two_pods_for_each_device() {
             .await;
         until("the pod is another one", SOON, async || {
             let running = scene.record.running();
-            let again = running.get(victim).is_some_and(|pod| {
-                before.iter().all(|(_, uid, _)| *uid != pod.uid)
-            });
+            let again = running
+                .get(victim)
+                .is_some_and(|pod| before.iter().all(|(_, uid, _)| *uid != pod.uid));
             again.then_some(()).ok_or("no")
         })
         .await;
@@ -220,7 +231,11 @@ async fn job_runs_once_for_each_device() {
                 .values()
                 .filter(|job| job.object.data["status"]["succeeded"] == json!(1))
                 .count();
-            if done == 2 { Ok(()) } else { Err(format!("{done} done")) }
+            if done == 2 {
+                Ok(())
+            } else {
+                Err(format!("{done} done"))
+            }
         })
         .await;
         let jobs: BTreeSet<String> = scene.record.now("Job").into_keys().collect();

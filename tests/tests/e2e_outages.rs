@@ -8,7 +8,7 @@ use akri_mqtt_tests::cluster::helm::{self, RELEASE, helm, values_with};
 use akri_mqtt_tests::cluster::pod::TestPod;
 use akri_mqtt_tests::cluster::scene::{Scene, names, release_pods, scene};
 use akri_mqtt_tests::cluster::{SOON, delete, until};
-use kube::ResourceExt as _;
+use kube::ResourceExt;
 use serde_json::json;
 
 /// Longer than a killed device takes to lose its pod.
@@ -39,17 +39,23 @@ async fn outage_of_the_mqtt_server_changes_no_pod() {
         let (place, before) = (scene.record.len(), scene.record.fingerprint());
 
         scene.server.stop().await;
-        scene.assert_pods_stay(LONG_ENOUGH, "stopped gracefully").await;
+        scene
+            .assert_pods_stay(LONG_ENOUGH, "stopped gracefully")
+            .await;
         scene.server.begin().await;
         scene.assert_pods_stay(LONG_ENOUGH, "started again").await;
 
         scene.server.kill().await;
         scene.assert_pods_stay(LONG_ENOUGH, "killed").await;
         scene.server.begin().await;
-        scene.assert_pods_stay(LONG_ENOUGH, "started after the kill").await;
+        scene
+            .assert_pods_stay(LONG_ENOUGH, "started after the kill")
+            .await;
 
         scene.server.replace(Duration::from_secs(60)).await;
-        scene.record.assert_pods_unchanged(place, &before, "gone for 60 s");
+        scene
+            .record
+            .assert_pods_unchanged(place, &before, "gone for 60 s");
         // The grace after an outage is 10 s here, and the server has forgotten every device.
         scene
             .assert_pods_stay(Duration::from_secs(20), "back with an empty store")
@@ -70,7 +76,10 @@ async fn wait_for_release(scene: &Scene, count: usize) {
             let status = pod.status.as_ref();
             let conditions = status.and_then(|status| status.conditions.as_ref());
             pod.metadata.deletion_timestamp.is_none()
-                && conditions.into_iter().flatten().any(|one| one.type_ == "Ready" && one.status == "True")
+                && conditions
+                    .into_iter()
+                    .flatten()
+                    .any(|one| one.type_ == "Ready" && one.status == "True")
         });
         let ready = ready.count();
         if ready == count && pods.len() == count {
@@ -95,7 +104,9 @@ async fn restart_upgrade_and_rollback_of_the_controller_change_no_pod() {
                 delete(&scene.client, RELEASE, "Pod", &pod.name_any(), now).await;
             }
             wait_for_release(scene, 1).await;
-            scene.assert_pods_stay(LONG_ENOUGH, "controller's pod deleted").await;
+            scene
+                .assert_pods_stay(LONG_ENOUGH, "controller's pod deleted")
+                .await;
             unchanged("controller's pod deleted");
         }
 
@@ -103,7 +114,9 @@ async fn restart_upgrade_and_rollback_of_the_controller_change_no_pod() {
         for container in ["controller", "discovery-handler"] {
             kill_container(scene, &node, container).await;
             wait_for_release(scene, 1).await;
-            scene.assert_pods_stay(LONG_ENOUGH, "container killed").await;
+            scene
+                .assert_pods_stay(LONG_ENOUGH, "container killed")
+                .await;
             unchanged("container killed");
         }
 
@@ -136,15 +149,23 @@ async fn scene_after_rollback() {
 async fn kill_container(scene: &Scene, node: &TestPod, name: &str) {
     let pods = release_pods(&scene.client).await;
     let status = pods.first().and_then(|pod| pod.status.clone()).unwrap();
-    let container = status.container_statuses.into_iter().flatten().find(|one| one.name == name);
+    let container = status
+        .container_statuses
+        .into_iter()
+        .flatten()
+        .find(|one| one.name == name);
     let container = container.unwrap();
     let id = container.container_id.unwrap();
     node.kill_container(id.rsplit('/').next().unwrap()).await;
     until("the container is back", SOON, async || {
         let pods = release_pods(&scene.client).await;
-        let status = pods.first().and_then(|pod| pod.status.clone()).unwrap_or_default();
+        let status = pods
+            .first()
+            .and_then(|pod| pod.status.clone())
+            .unwrap_or_default();
         let again = status.container_statuses.into_iter().flatten();
-        let mut again = again.filter(|one| one.name == name && one.restart_count > container.restart_count);
+        let mut again =
+            again.filter(|one| one.name == name && one.restart_count > container.restart_count);
         again.next().map(drop).ok_or("not yet")
     })
     .await;
@@ -162,20 +183,33 @@ async fn second_replica_takes_over_without_a_change() {
         let holder = async || {
             let lease = leader.get(RELEASE).await.unwrap();
             let holder = lease.data.pointer("/spec/holderIdentity").cloned();
-            holder.and_then(|holder| holder.as_str().map(str::to_owned)).unwrap_or_default()
+            holder
+                .and_then(|holder| holder.as_str().map(str::to_owned))
+                .unwrap_or_default()
         };
         let first = holder().await;
         let pods = release_pods(&scene.client).await;
-        let pod = pods.iter().map(ResourceExt::name_any).find(|pod| first.contains(pod.as_str()));
+        let pod = pods
+            .iter()
+            .map(ResourceExt::name_any)
+            .find(|pod| first.contains(pod.as_str()));
         let pod = pod.unwrap_or_else(|| panic!("{first} is a pod"));
         delete(&scene.client, RELEASE, "Pod", &pod, true).await;
         until("another one leads", SOON, async || {
             let now = holder().await;
-            if !now.is_empty() && now != first { Ok(()) } else { Err(now) }
+            if !now.is_empty() && now != first {
+                Ok(())
+            } else {
+                Err(now)
+            }
         })
         .await;
-        scene.assert_pods_stay(LONG_ENOUGH, "the leader was killed").await;
-        scene.record.assert_pods_unchanged(place, &before, "the leader was killed");
+        scene
+            .assert_pods_stay(LONG_ENOUGH, "the leader was killed")
+            .await;
+        scene
+            .record
+            .assert_pods_unchanged(place, &before, "the leader was killed");
         assert_at_work(scene, "late").await;
     })
     .await;

@@ -32,6 +32,8 @@ const USER: &str = "65532:65532";
 /// The cluster, and how images get there.
 const KUBECONFIG: &str = "KUBECONFIG";
 const LOAD: &str = "AKRI_MQTT_E2E_LOAD";
+/// Directory with programs that are already built; then nothing is built.
+const BINARIES: &str = "AKRI_MQTT_TEST_BINARIES";
 /// What the tests are told.
 const ENABLED: &str = "AKRI_MQTT_E2E";
 const HELM: &str = "AKRI_MQTT_E2E_HELM";
@@ -74,7 +76,13 @@ pub fn tested(
     let mut test = Command::new(cargo());
     test.current_dir(&metadata.workspace_root)
         // With the features of the whole workspace, as all other steps, so that nothing is compiled twice.
-        .args(["test", "--locked", "--workspace", "--no-fail-fast"])
+        .args([
+            "test",
+            "--locked",
+            "--package",
+            "akri-mqtt-tests",
+            "--no-fail-fast",
+        ])
         .args(["--test", "e2e_*", "--"])
         .args(["--ignored", "--test-threads=1", "--nocapture"])
         .args(&options.names)
@@ -85,18 +93,12 @@ pub fn tested(
     Ok("the end-to-end tests".to_owned())
 }
 
-/// Builds the programs and packs them; with the libraries of this machine where they need some.
+/// Packs the programs; with the libraries of this machine where they need some.
 fn images(metadata: &Metadata, release: bool) -> anyhow::Result<Vec<PathBuf>> {
-    let mut build = Command::new(cargo());
-    build
-        .current_dir(&metadata.workspace_root)
-        .args(["build", "--locked", "--workspace", "--bins"]);
-    if release {
-        build.arg("--release");
-    }
-    execute(&mut build)?;
-    let profile = if release { "release" } else { "debug" };
-    let programs = metadata.target_directory.join(profile);
+    let programs = match std::env::var_os(BINARIES) {
+        Some(directory) => PathBuf::from(directory),
+        None => build(metadata, release)?,
+    };
     let to = metadata.target_directory.join("e2e");
     std::fs::create_dir_all(&to)?;
     let mut archives = Vec::new();
@@ -116,6 +118,23 @@ fn images(metadata: &Metadata, release: bool) -> anyhow::Result<Vec<PathBuf>> {
     }
     archives.push(test_image(&programs, &to)?);
     Ok(archives)
+}
+
+/// Builds the programs of the workspace; the directory that they are in.
+fn build(metadata: &Metadata, release: bool) -> anyhow::Result<PathBuf> {
+    let mut build = Command::new(cargo());
+    build.current_dir(&metadata.workspace_root).args([
+        "build",
+        "--locked",
+        "--workspace",
+        "--bins",
+    ]);
+    if release {
+        build.arg("--release");
+    }
+    execute(&mut build)?;
+    let profile = if release { "release" } else { "debug" };
+    Ok(metadata.target_directory.join(profile))
 }
 
 /// The pods of the tests: our program, and this machine's Mosquitto.
