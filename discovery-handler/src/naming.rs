@@ -338,7 +338,10 @@ mod tests {
 
     #[test]
     fn the_digest_of_details_is_the_one_that_the_controller_makes() {
-        assert_eq!(DetailsDigest::of("topics: [a]").to_string(), "8a9cf82c507dce20");
+        assert_eq!(
+            DetailsDigest::of("topics: [a]").to_string(),
+            "8a9cf82c507dce20"
+        );
     }
 
     #[test]
