@@ -5,6 +5,7 @@
 //! the one with the smaller digest gets it, and the others get long ones; so the order in which devices
 //! are listed does not count.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use super::blueprint::Blueprint;
@@ -166,10 +167,11 @@ impl<'a> Newcomers<'a, '_> {
             }
             for device in devices {
                 let name = naming::long(&self.blueprint.key.name, &device.id);
-                if long.contains_key(&name) {
-                    found.refused.collided.add(|| collided(device));
-                } else {
-                    long.insert(name, device);
+                match long.entry(name) {
+                    Entry::Occupied(_) => found.refused.collided.add(|| collided(device)),
+                    Entry::Vacant(free) => {
+                        free.insert(device);
+                    }
                 }
             }
         }

@@ -47,11 +47,12 @@ pub(crate) fn attach(spec: &mut Map<String, Value>, packed: &str) {
     let mut mounts = Vec::new();
     for (n, attachment) in attachments.iter().enumerate() {
         let name = format!("akri-device-{n}");
-        let mut mount = json!({"name": name, "mountPath": attachment.container_path});
-        if attachment.read_only {
-            mount["readOnly"] = Value::Bool(true);
-        }
-        mounts.push(mount);
+        let path = &attachment.container_path;
+        mounts.push(if attachment.read_only {
+            json!({"name": name, "mountPath": path, "readOnly": true})
+        } else {
+            json!({"name": name, "mountPath": path})
+        });
         let volume = json!({"name": name, "hostPath": {"path": attachment.host_path}});
         if let Some(volumes) = array(spec, "volumes") {
             volumes.push(volume);

@@ -26,18 +26,18 @@ impl Meta<'_> {
             let owned = |(name, value): &(&'static str, &str)| ((*name).to_owned(), json!(value));
             pairs.iter().map(owned).collect()
         };
-        let mut meta = json!({
-            "namespace": self.namespace,
-            "name": self.name,
-            "labels": map(self.labels),
-        });
+        let mut meta = Map::new();
+        meta.insert("namespace".to_owned(), json!(self.namespace));
+        meta.insert("name".to_owned(), json!(self.name));
+        meta.insert("labels".to_owned(), Value::Object(map(self.labels)));
         if !self.annotations.is_empty() {
-            meta["annotations"] = Value::Object(map(self.annotations));
+            let annotations = Value::Object(map(self.annotations));
+            meta.insert("annotations".to_owned(), annotations);
         }
         if let Some(owner) = &self.owner {
-            meta["ownerReferences"] = json!([owner]);
+            meta.insert("ownerReferences".to_owned(), json!([owner]));
         }
-        meta
+        Value::Object(meta)
     }
 }
 

@@ -108,14 +108,13 @@ pub(crate) fn spread(spec: &mut Map<String, Value>, configuration: &str, instanc
 
 /// A claim for a pod.
 pub(crate) fn claim_spec(size: &str, class: Option<&str>) -> Value {
-    let mut spec = json!({
-        "accessModes": ["ReadWriteOnce"],
-        "resources": {"requests": {"storage": size}},
-    });
-    if let Some(class) = class {
-        spec["storageClassName"] = json!(class);
+    let resources = json!({"requests": {"storage": size}});
+    match class {
+        Some(class) => json!({
+            "accessModes": ["ReadWriteOnce"], "resources": resources, "storageClassName": class,
+        }),
+        None => json!({"accessModes": ["ReadWriteOnce"], "resources": resources}),
     }
-    spec
 }
 
 fn tolerate(spec: &mut Map<String, Value>) {
@@ -164,7 +163,7 @@ fn drop_placeholders(container: &mut Map<String, Value>) {
 fn claim_data(spec: &mut Map<String, Value>, claim: &str) {
     let named = array(spec, "volumes")
         .is_some_and(|volumes| volumes.iter().any(|volume| volume["name"] == DATA));
-    let mounted = containers(spec).find_map(|container| mount_at_data(container));
+    let mounted = containers(spec).find_map(mount_at_data);
     let name = match mounted {
         _ if named => DATA.to_owned(),
         Some(name) => name,

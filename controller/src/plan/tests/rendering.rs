@@ -55,13 +55,6 @@ fn owners() -> Value {
     }])
 }
 
-fn constraint(label: &str, value: &str) -> Value {
-    json!({
-        "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway",
-        "labelSelector": {"matchLabels": {label: value}},
-    })
-}
-
 #[test]
 fn a_pod_is_its_template_with_what_the_instance_says() {
     let mut cluster = Cluster::new(json!({"brokerSpec": {"brokerPodSpec": template()}}));
@@ -102,10 +95,19 @@ fn a_pod_is_its_template_with_what_the_instance_says() {
                         "effect": "NoExecute", "tolerationSeconds": 30,
                     },
                 ],
-                "topologySpreadConstraints": [
-                    constraint("akri.sh/instance", "c-35ced2"),
-                    constraint("akri.sh/configuration", "c"),
-                ],
+                "topologySpreadConstraints": [{
+                    "maxSkew": 1,
+                    "topologyKey": "kubernetes.io/hostname",
+                    "whenUnsatisfiable": "ScheduleAnyway",
+                    "labelSelector": {"matchLabels": {"akri.sh/configuration": "c"}},
+                }],
+                "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{
+                    "weight": 100,
+                    "podAffinityTerm": {
+                        "topologyKey": "kubernetes.io/hostname",
+                        "labelSelector": {"matchLabels": {"akri.sh/instance": "c-35ced2"}},
+                    },
+                }]}},
             },
         })
     );
