@@ -13,7 +13,7 @@ use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::batch::v1::JobSpec;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, PersistentVolumeClaim, PodSpec, Secret, Service, ServiceAccount, ServiceSpec,
+    ConfigMap, PersistentVolumeClaim, Pod, PodSpec, Secret, Service, ServiceAccount, ServiceSpec,
 };
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -399,4 +399,55 @@ fn flags_of(program: &str) -> BTreeSet<String> {
         .filter(|word| word.starts_with("--"))
         .map(str::to_owned)
         .collect()
+}
+
+/// The address that a reader replaces by their own.
+const ADDRESS: &str = "tcp://mosquitto.default.svc:1883";
+
+#[test]
+fn examples_name_their_mqtt_server_once_and_run_pods_that_kubernetes_knows() {
+    let directory = chart::directory().join("../../examples/kubernetes");
+    let mut found = 0;
+    for entry in directory.read_dir().unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|end| end != "yaml") {
+            continue;
+        }
+        let manifest = std::fs::read_to_string(&path).unwrap();
+        for value in chart::documents(&manifest) {
+            let title = format!("{}: {}", path.display(), text(&value, "/metadata/name"));
+            if text(&value, "/kind") != "Configuration" {
+                strictly_one_of_the_others(&title, &value);
+                continue;
+            }
+            found += 1;
+            assert_eq!(manifest.matches(ADDRESS).count(), 1, "{title}");
+            configuration(&title, &value);
+            strictly::<akri_mqtt_crds::Configuration>(&title, &value);
+        }
+    }
+    assert!(found >= 6, "{found}");
+}
+
+fn strictly_one_of_the_others(title: &str, value: &Value) {
+    match text(value, "/kind") {
+        "ConfigMap" => strictly::<ConfigMap>(title, value),
+        "Deployment" => strictly::<Deployment>(title, value),
+        "Pod" => strictly::<Pod>(title, value),
+        "Service" => strictly::<Service>(title, value),
+        other => panic!("{title}: no type for {other}"),
+    }
+}
+
+#[test]
+fn example_of_a_workload_names_the_instance_of_its_device() {
+    use blake2::digest::{Digest as _, consts::U3};
+    let hash = blake2::Blake2b::<U3>::digest("plant-a/r1");
+    let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let path = chart::directory().join("../../examples/kubernetes/workload.yaml");
+    let manifest = std::fs::read_to_string(path).unwrap();
+    assert!(
+        manifest.contains(&format!("http://robots-{hash}-svc")),
+        "{manifest}"
+    );
 }
