@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use akri_mqtt_controller::{Args, run};
 use akri_mqtt_runtime::{Program, main_with};
 
+/// What the client of Kubernetes calls an error is said once, by whoever asked.
+const LOG: &str = "info,kube_client::client::builder=off";
+
 fn main() -> ExitCode {
-    main_with::<Args, _, _>(Program::new("akri-mqtt-controller"), run)
+    let program = Program::new("akri-mqtt-controller").log(LOG);
+    main_with::<Args, _, _>(program, run)
 }

@@ -18,6 +18,8 @@ pub struct Backoff {
     pub first: Duration,
     /// At most.
     pub cap: Duration,
+    /// At most after [`Done::Interrupted`].
+    pub short_cap: Duration,
 }
 
 impl Backoff {
@@ -41,6 +43,8 @@ pub enum Done {
     Rest(Instant),
     /// It failed and is tried again after a back-off.
     Failed,
+    /// It failed for a reason that may be over at any time: the back-off is short.
+    Interrupted,
 }
 
 /// The queue. Cheap to share by reference; it has no task of its own.
@@ -136,13 +140,16 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
         };
         let again = std::mem::take(&mut entry.again);
         entry.failures = match done {
-            Done::Failed => entry.failures.saturating_add(1),
+            Done::Failed | Done::Interrupted => entry.failures.saturating_add(1),
             Done::More | Done::Rest(_) | Done::Settled(_) => 0,
         };
         entry.place = Place::Nowhere;
         match done {
-            Done::Failed => {
-                let wait = self.backoff.wait(entry.failures, (self.random)());
+            Done::Failed | Done::Interrupted => {
+                let mut wait = self.backoff.wait(entry.failures, (self.random)());
+                if done == Done::Interrupted {
+                    wait = wait.min(self.backoff.short_cap);
+                }
                 state.delay(key, now + wait);
             }
             Done::Rest(until) => state.rest(key, until, again),
@@ -258,6 +265,7 @@ mod tests {
     const BACKOFF: Backoff = Backoff {
         first: Duration::from_millis(100),
         cap: Duration::from_secs(60),
+        short_cap: Duration::from_secs(3),
     };
 
     fn queue() -> Queue<&'static str> {
@@ -330,6 +338,18 @@ mod tests {
         assert_eq!(now(&queue), None);
         queue.add(&"a");
         assert_eq!(now(&queue), Some("a"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn interruption_waits_for_a_short_time_however_often() {
+        let queue = queue();
+        queue.add(&"a");
+        for _ in 0..20 {
+            let start = Instant::now();
+            assert_eq!(queue.next().await, "a");
+            assert!(start.elapsed() <= BACKOFF.short_cap + Duration::from_millis(1));
+            queue.done(&"a", Done::Interrupted);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,10 +9,12 @@ use crate::plan::Memory;
 use crate::queue::{Backoff, Queue};
 use crate::world::{Key, Seen, World};
 
-/// Of keys whose actions fail. A quota that refuses ten thousand pods then costs 35 requests a second.
+/// Of keys whose actions fail. A quota that refuses ten thousand pods then costs 35 requests a second;
+/// an API server that is away and comes back finds all that waits for it within seconds.
 const BACKOFF: Backoff = Backoff {
     first: Duration::from_millis(200),
     cap: Duration::from_secs(300),
+    short_cap: Duration::from_secs(3),
 };
 
 /// Shared by all parts of one reign.

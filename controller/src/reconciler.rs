@@ -10,7 +10,6 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::discover::Discovery;
-use crate::events::Speaker;
 use crate::execute::Executor;
 use crate::metrics::Metrics;
 use crate::model::{ClaimView, ConfigurationKey, InstanceKey, InstanceView, JobView, PodView};
@@ -81,12 +80,15 @@ impl Reconciler {
         if let Some(configuration) = &wanted.configuration {
             self.realm.statuses.add(configuration);
         }
-        for (action, problem) in &problems {
+        for (_, problem) in &problems {
             self.metrics.failed(problem);
-            self.tell(wanted.about.as_ref(), action, problem);
         }
-        if !problems.is_empty() {
+        self.tell(wanted.about.as_ref(), &problems);
+        let interrupted = |(_, problem): &(String, Problem)| problem.is_interruption();
+        if problems.iter().any(|problem| !interrupted(problem)) {
             Done::Failed
+        } else if !problems.is_empty() {
+            Done::Interrupted
         } else if more {
             Done::More
         } else {
@@ -186,24 +188,21 @@ impl Reconciler {
         self.realm.memory().report(instance, lasting.as_deref());
     }
 
-    /// What lasts until somebody does something about it becomes an Event.
-    fn tell(&self, about: Option<&About>, action: &str, problem: &Problem) {
-        let Some(about) = about.filter(|_| problem.is_lasting()) else {
+    /// What lasts until somebody does something about it becomes an Event: the first of it.
+    fn tell(&self, about: Option<&About>, problems: &[(String, Problem)]) {
+        let lasting = problems.iter().find(|(_, problem)| problem.is_lasting());
+        let (Some(about), Some((action, problem))) = (about, lasting) else {
             return;
         };
         let reason = match problem {
             Problem::NameTaken => Reason::NameTaken,
             _ => Reason::ActionRefused,
         };
-        self.speaker().say(Notice {
+        self.executor.speaker.say(Notice {
             about: about.clone(),
             reason,
             words: format!("{action}: {problem}"),
         });
-    }
-
-    fn speaker(&self) -> &Speaker {
-        &self.executor.speaker
     }
 }
 

@@ -133,6 +133,15 @@ impl Problem {
         )
     }
 
+    /// Whether it may be over at any time without anybody's doing.
+    #[must_use]
+    pub fn is_interruption(&self) -> bool {
+        matches!(
+            self,
+            Self::Unavailable(_) | Self::Conflict(_) | Self::AlreadyExists | Self::Ended
+        )
+    }
+
     /// A word for metrics.
     #[must_use]
     pub fn reason(&self) -> &'static str {

@@ -80,6 +80,11 @@ impl StatusKeeper {
                 Done::Rest(Instant::now() + PACE)
             }
             Err(Problem::NotFound(_)) => self.not_found(&object).await,
+            Err(problem) if problem.is_interruption() => {
+                self.metrics.failed(&problem);
+                tracing::debug!(configuration = %key, %problem, "status was not written yet");
+                Done::Interrupted
+            }
             Err(problem) => {
                 self.metrics.failed(&problem);
                 tracing::warn!(configuration = %key, %problem, "status was not written");

@@ -66,8 +66,20 @@ impl WatchReport {
         self.lock().clear();
     }
 
-    fn set(&self, name: &str, problem: Option<String>) {
-        self.lock().insert(name.to_owned(), problem);
+    /// Returns whether this is news.
+    fn set(&self, name: &str, problem: Option<String>) -> bool {
+        let mut watches = self.lock();
+        match watches.get_mut(name) {
+            Some(known) if *known == problem => false,
+            Some(known) => {
+                *known = problem;
+                true
+            }
+            None => {
+                watches.insert(name.to_owned(), problem);
+                true
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Option<String>>> {
@@ -176,9 +188,8 @@ impl Follower {
                     let problem = words(&error);
                     if self.expired(&error) {
                         tracing::debug!(watch = self.name, "watch has expired, listing again");
-                    } else {
+                    } else if self.report.set(&self.name, Some(problem.clone())) {
                         tracing::warn!(watch = self.name, problem, "watch failed, trying again");
-                        self.report.set(&self.name, Some(problem));
                     }
                     sleep(wait.mul_f64(0.75 + rand::random::<f64>() / 2.0)).await;
                     wait = wait.saturating_mul(2).min(RETRY.1);
