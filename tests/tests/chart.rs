@@ -1,6 +1,14 @@
 //! The chart renders objects that Kubernetes knows, field for field, refuses values that it does not know,
 //! and calls the programs with flags that they have.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "what a test's own functions find wrong fails the test"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
@@ -160,16 +168,18 @@ fn objects_follow_the_version_of_kubernetes() {
     }
 }
 
+/// Fails unless each of the values is refused with its words.
+fn refused(wrong: &[(Value, &str)]) {
+    for (values, words) in wrong {
+        let error =
+            chart::render(None, values, CURRENT).expect_err(&format!("{values} was accepted"));
+        assert!(error.contains(words), "{values}: {error}");
+    }
+}
+
 #[test]
 fn wrong_values_are_refused_where_they_are() {
-    let entry = |more: Value| {
-        let mut entry = json!({"name": "a", "discoveryDetails": "topics: [a]"});
-        let object = entry.as_object_mut().unwrap();
-        object.extend(more.as_object().unwrap().clone());
-        json!({"configurations": [entry]})
-    };
-    let details = |details: Value| entry(json!({"discoveryDetails": details}));
-    for (values, place) in [
+    refused(&[
         (json!({"mode": "both"}), "mode: "),
         (
             json!({"modes": "akri"}),
@@ -205,6 +215,19 @@ fn wrong_values_are_refused_where_they_are() {
             "secretNamespaces.0: ",
         ),
         (json!({"clusterId": "Not-This"}), "clusterId: "),
+    ]);
+}
+
+#[test]
+fn wrong_values_of_configurations_are_refused_where_they_are() {
+    let entry = |more: Value| {
+        let mut entry = json!({"name": "a", "discoveryDetails": "topics: [a]"});
+        let object = entry.as_object_mut().unwrap();
+        object.extend(more.as_object().unwrap().clone());
+        json!({"configurations": [entry]})
+    };
+    let details = |details: Value| entry(json!({"discoveryDetails": details}));
+    refused(&[
         (entry(json!({"name": "Robots"})), "configurations.0.name: "),
         (
             entry(json!({"capacity": "2"})),
@@ -230,11 +253,7 @@ fn wrong_values_are_refused_where_they_are() {
             details(json!({"serverUrls": ["tcp://me:secret@a"]})),
             "configurations.0.discoveryDetails",
         ),
-    ] {
-        let error =
-            chart::render(None, &values, CURRENT).expect_err(&format!("{values} was accepted"));
-        assert!(error.contains(place), "{values}: {error}");
-    }
+    ]);
 }
 
 #[test]
@@ -244,7 +263,7 @@ fn values_that_contradict_each_other_are_refused_with_the_way_out() {
     let same = json!([named("a", "b"), named("a", "c")]);
     let both = json!([{"name": "a", "discoveryDetails": "", "podSpec": {"containers": []}, "jobSpec": {"template": {}}}]);
     let held = json!([{"name": "a", "discoveryDetails": "", "hold": "5m"}]);
-    for (values, words) in [
+    refused(&[
         (json!({"configurations": twice}), "b/a is there twice"),
         (
             json!({"configurations": same, "mode": "akri"}),
@@ -263,11 +282,7 @@ fn values_that_contradict_each_other_are_refused_with_the_way_out() {
             json!({"controller": {"replicas": 2}, "discoveryHandler": {"persistence": {"enabled": true}}}),
             "set controller.replicas to 1",
         ),
-    ] {
-        let error =
-            chart::render(None, &values, CURRENT).expect_err(&format!("{values} was accepted"));
-        assert!(error.contains(words), "{values}: {error}");
-    }
+    ]);
     with(&json!({"configurations": same}));
 }
 

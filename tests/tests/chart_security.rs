@@ -1,6 +1,13 @@
 //! What the chart's objects may do: pods as restricted as Kubernetes can ask for, two directories of the
 //! node in akri mode and no more, least rights with a reason at each, and no secret in any object.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "what a test's own functions find wrong fails the test"
+)]
+
 use std::collections::BTreeSet;
 
 use akri_mqtt_tests::chart::{self, CURRENT, Object, list, text};

@@ -1,6 +1,13 @@
 //! The chart against a real API server: it takes every object of every values file, the notes tell what is
 //! wrong in this cluster, an upgrade leaves alone what the controller wrote, and uninstalling leaves nothing.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "what a test's own functions find wrong fails the test"
+)]
+
 use akri_mqtt_tests::chart;
 use akri_mqtt_tests::cluster::helm::{chart as chart_path, helm};
 use akri_mqtt_tests::cluster::{SOON, api, api_all, client, create, delete, patch, until};
@@ -277,6 +284,21 @@ async fn an_upgrade_keeps_what_the_controller_wrote_and_nothing_outlives_the_rel
     assert_eq!(found.data["spec"]["holderIdentity"], "me");
 
     uninstall();
+    nothing_is_left(&client).await;
+    // CRDs stay: deleting them would delete every Configuration and Instance.
+    api_all(&client, "CustomResourceDefinition")
+        .get("configurations.akri.sh")
+        .await
+        .unwrap();
+    api_all(&client, "Namespace")
+        .delete(RELEASE, &DeleteParams::default())
+        .await
+        .unwrap();
+    gone(&client).await;
+}
+
+/// Waits until no object of the release is there.
+async fn nothing_is_left(client: &Client) {
     let of_release = ListParams::default().labels("app.kubernetes.io/instance=notes");
     for kind in [
         "Deployment",
@@ -294,7 +316,7 @@ async fn an_upgrade_keeps_what_the_controller_wrote_and_nothing_outlives_the_rel
         "Configuration",
     ] {
         until(kind, SOON, async || {
-            let left = api_all(&client, kind).list(&of_release).await.unwrap();
+            let left = api_all(client, kind).list(&of_release).await.unwrap();
             let names: Vec<_> = left.iter().map(|object| object.name_any()).collect();
             if names.is_empty() {
                 Ok(())
@@ -304,14 +326,4 @@ async fn an_upgrade_keeps_what_the_controller_wrote_and_nothing_outlives_the_rel
         })
         .await;
     }
-    // CRDs stay: deleting them would delete every Configuration and Instance.
-    api_all(&client, "CustomResourceDefinition")
-        .get("configurations.akri.sh")
-        .await
-        .unwrap();
-    api_all(&client, "Namespace")
-        .delete(RELEASE, &DeleteParams::default())
-        .await
-        .unwrap();
-    gone(&client).await;
 }
