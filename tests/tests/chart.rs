@@ -466,3 +466,30 @@ fn example_of_a_workload_names_the_instance_of_its_device() {
         "{manifest}"
     );
 }
+
+#[test]
+fn dashboard_and_alerts_ask_for_metrics_that_there_are() {
+    let root = chart::directory().join("../..");
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+    let known = read("docs/reference/metrics.md") + &read("controller/src/metrics.rs");
+    let mut asked = BTreeSet::new();
+    for file in [
+        "dashboards/akri-mqtt.json",
+        "templates/monitoring/prometheusrule.yaml",
+    ] {
+        let text = read(&format!("charts/akri-mqtt/{file}"));
+        for rest in text.split("akri_mqtt_").skip(1) {
+            let end = rest.find(|c: char| !c.is_ascii_lowercase() && c != '_');
+            asked.insert(rest[..end.unwrap_or(rest.len())].to_owned());
+        }
+    }
+    assert!(asked.len() > 10, "{asked:?}");
+    for name in asked {
+        let base = name.trim_end_matches("_bucket").trim_end_matches("_total");
+        let documented = known.contains(&format!("akri_mqtt_{base}"));
+        assert!(
+            documented || known.contains(&format!("\"{base}\"")),
+            "{name}"
+        );
+    }
+}
