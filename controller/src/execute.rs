@@ -251,12 +251,30 @@ fn replaced(mut current: Value, new: &Value, uid: &str) -> Result<Value, Problem
         meta.insert("ownerReferences".to_owned(), owners.clone());
     }
     if let Some(fields) = current.as_object_mut() {
-        fields.insert(
-            "spec".to_owned(),
-            new.get("spec").cloned().unwrap_or_default(),
-        );
+        let mut spec = new.get("spec").cloned().unwrap_or_default();
+        keep_addresses(fields.get("spec"), &mut spec);
+        fields.insert("spec".to_owned(), spec);
     }
     Ok(current)
+}
+
+/// A Service keeps its addresses: the API server refuses an update that leaves them out.
+fn keep_addresses(current: Option<&Value>, new: &mut Value) {
+    let (Some(current), Some(new)) = (current.and_then(Value::as_object), new.as_object_mut())
+    else {
+        return;
+    };
+    let external = new.get("type").and_then(Value::as_str) == Some("ExternalName");
+    if external || new.contains_key("clusterIP") || new.contains_key("clusterIPs") {
+        return;
+    }
+    for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+        if let Some(value) = current.get(field)
+            && !new.contains_key(field)
+        {
+            new.insert(field.to_owned(), value.clone());
+        }
+    }
 }
 
 fn describe(action: &Action) -> String {

@@ -112,8 +112,10 @@ impl Robots {
         let mut spec = self.spec.clone();
         if let Some(spec) = spec.as_object_mut() {
             let handler = spec.entry("discoveryHandler").or_insert_with(|| json!({}));
-            handler["name"] = json!("mqtt");
-            handler["discoveryDetails"] = json!(self.discovery_details());
+            if let Some(handler) = handler.as_object_mut() {
+                handler.insert("name".into(), json!("mqtt"));
+                handler.insert("discoveryDetails".into(), json!(self.discovery_details()));
+            }
         }
         json!({"metadata": {"name": self.name, "annotations": self.annotations}, "spec": spec})
     }

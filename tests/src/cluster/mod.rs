@@ -101,10 +101,18 @@ pub async fn create(
     }
     let object: DynamicObject = serde_json::from_value(object).expect("an object");
     let name = object.name_any();
-    api(client, namespace, kind)
-        .create(&PostParams::default(), &object)
-        .await
-        .unwrap_or_else(|error| panic!("{kind} {namespace}/{name}: {error}"))
+    let api = api(client, namespace, kind);
+    // Right after its namespace was made, an older API server asks to be tried again.
+    until(
+        &format!("{kind} {namespace}/{name} is made"),
+        SOON,
+        async || match api.create(&PostParams::default(), &object).await {
+            Ok(object) => Ok(object),
+            Err(kube::Error::Api(status)) if status.code >= 500 => Err(status.message.clone()),
+            Err(error) => panic!("{kind} {namespace}/{name}: {error}"),
+        },
+    )
+    .await
 }
 
 /// Changes an object by a merge patch.

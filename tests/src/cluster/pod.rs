@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use kube::Client;
 use serde::de::DeserializeOwned;
@@ -44,7 +43,10 @@ pub fn container(arguments: &[&str]) -> Value {
 #[must_use]
 pub fn on_node(arguments: &[&str]) -> Value {
     let mut container = container(arguments);
-    container["securityContext"] = json!({"privileged": true, "runAsUser": 0, "runAsGroup": 0});
+    if let Some(container) = container.as_object_mut() {
+        let root = json!({"privileged": true, "runAsUser": 0, "runAsGroup": 0});
+        container.insert("securityContext".into(), root);
+    }
     json!({"containers": [container], "hostPID": true, "terminationGracePeriodSeconds": 1})
 }
 
@@ -82,8 +84,10 @@ impl TestPod {
                 .get("conditions")
                 .and_then(Value::as_array)
                 .is_some_and(|all| {
-                    all.iter()
-                        .any(|one| one["type"] == "Ready" && one["status"] == "True")
+                    all.iter().any(|one| {
+                        one.get("type") == Some(&json!("Ready"))
+                            && one.get("status") == Some(&json!("True"))
+                    })
                 });
             let ip = status.get("podIP").and_then(Value::as_str);
             ip.filter(|_| ready)
@@ -184,13 +188,27 @@ impl TestPod {
         retain: bool,
         messages: Vec<(String, String)>,
     ) -> u64 {
+        let published = self.try_publish(server, retain, messages).await;
+        published.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// When the server does not take it.
+    pub async fn try_publish(
+        &self,
+        server: &str,
+        retain: bool,
+        messages: Vec<(String, String)>,
+    ) -> Result<u64, String> {
         let server = server.to_owned();
         let publish = Publish {
             server,
             retain,
             messages,
         };
-        self.told("/publish", &publish).await
+        self.ask("POST", "/publish", &publish).await
     }
 
     /// Gives the test Agent in it a Configuration.
@@ -217,11 +235,4 @@ fn http_request(method: &str, uri: &str, body: Vec<u8>) -> axum::http::Request<V
         .header("content-type", "application/json")
         .body(body)
         .expect("a request")
-}
-
-/// Waits until a pod is ready for at most `deadline`, and says how long that took.
-pub async fn time_to_ready(client: &Client, namespace: &str, name: &str) -> Duration {
-    let start = std::time::Instant::now();
-    TestPod::ready(client, namespace, name).await;
-    start.elapsed()
 }

@@ -129,8 +129,11 @@ impl Scene {
                 one.get("type") == Some(&json!(condition))
                     && one.get("status") == Some(&json!(status))
             });
-            let message = found.map(|one| one["message"].as_str().unwrap_or_default().to_owned());
-            message.ok_or_else(|| object["status"].to_string())
+            let message = found.map(|one| {
+                let message = one.get("message").and_then(Value::as_str);
+                message.unwrap_or_default().to_owned()
+            });
+            message.ok_or_else(|| format!("{:?}", object.get("status")))
         })
         .await
     }

@@ -56,14 +56,16 @@ impl Server {
     async fn pod(client: &Client, namespace: &str) -> TestPod {
         let mut container = container(&["serve"]);
         if let Some(container) = container.as_object_mut() {
-            let mounts = json!([{"name": "conf", "mountPath": "/conf"}, {"name": "data", "mountPath": "/data"}]);
+            let mounts = json!([{"name": "conf", "mountPath": "/conf"}, {"name": "data", "mountPath": "/data"},
+                {"name": "tmp", "mountPath": "/tmp"}]);
             container.insert("volumeMounts".into(), mounts);
         }
         let spec = json!({
             "containers": [container],
             "terminationGracePeriodSeconds": 1,
             "securityContext": {"fsGroup": 65532},
-            "volumes": [{"name": "conf", "configMap": {"name": NAME}}, {"name": "data", "emptyDir": {}}],
+            "volumes": [{"name": "conf", "configMap": {"name": NAME}}, {"name": "data", "emptyDir": {}},
+                {"name": "tmp", "emptyDir": {}}],
         });
         let pod = TestPod::start_with(client, namespace, NAME, spec).await;
         pod.run(
@@ -90,18 +92,11 @@ impl Server {
         };
         self.pod.spawn(&[start]).await;
         until("the MQTT server listens", SOON, async || {
-            let local = ([127, 0, 0, 1], PORT).into();
-            // An MQTT server closes the connection of a client that speaks HTTP.
             let processes = self.pod.processes().await;
             let ended = processes.get(NAME).and_then(|p| p.ended.clone());
             assert_eq!(ended, None, "the MQTT server ended");
-            let _ = self.pod.fetch(local, "/").await;
-            let log = self.log().await;
-            let last_start = log.rfind("mosquitto version").unwrap_or(0);
-            let listens = log
-                .get(last_start..)
-                .is_some_and(|log| log.contains(" running"));
-            listens.then_some(()).ok_or(log)
+            let local = format!("127.0.0.1:{PORT}");
+            self.pod.try_publish(&local, false, Vec::new()).await
         })
         .await;
     }
