@@ -34,3 +34,7 @@ images *arguments:
 kind-up: images
     kind get clusters | grep -qx akri-mqtt || kind create cluster --name akri-mqtt
     for archive in target/images/*.tar; do kind load image-archive --name akri-mqtt "$archive"; done
+
+# The end-to-end tests on a cluster: $KUBECONFIG with AKRI_MQTT_E2E_LOAD, or one that it starts
+e2e *names:
+    cargo xtask e2e {{ names }}

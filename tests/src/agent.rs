@@ -280,6 +280,16 @@ impl Agent {
             .map_or(0, |streams| streams.len())
     }
 
+    /// The device ids that each open stream of a Configuration listed last.
+    pub fn listed(&self, configuration: &str) -> Vec<Vec<String>> {
+        let state = self.shared.lock();
+        let found = state.configurations.get(configuration);
+        let streams = found.and_then(|c| c.streams.as_ref()).into_iter().flatten();
+        streams
+            .map(|stream| stream.devices.iter().map(|d| d.id.clone()).collect())
+            .collect()
+    }
+
     /// How many lists have come for a Configuration.
     pub fn lists(&self, configuration: &str) -> usize {
         let state = self.shared.lock();

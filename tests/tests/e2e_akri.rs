@@ -72,10 +72,14 @@ async fn wait_for_streams(agent: &TestPod, count: usize) {
     .await;
 }
 
-async fn wait_for_devices(agent: &TestPod, devices: &[&str]) {
-    until(&format!("{devices:?}"), SOON, async || {
+/// Waits until exactly so many handlers list exactly these devices: before that, one of them has
+/// nothing to take over with.
+async fn wait_for_lists(agent: &TestPod, handlers: usize, devices: &[&str]) {
+    let what = format!("{handlers} handlers list {devices:?}");
+    until(&what, RESTART, async || {
         let seen = agent.seen().await;
-        if seen.devices == devices {
+        let whole = seen.listed.iter().filter(|list| *list == devices).count();
+        if seen.devices == devices && seen.streams == handlers && whole == handlers {
             Ok(())
         } else {
             Err(format!("{seen:#?}"))
@@ -145,23 +149,23 @@ async fn agents_devices_outlive_killed_handlers_and_updates() {
         assert!(agent.seen().await.registrations >= 2);
         scene.start_devices(&["r1", "r2", "r3"]).await;
         let all = ["plant-a/r1", "plant-a/r2", "plant-a/r3"];
-        wait_for_devices(&agent, &all).await;
+        wait_for_lists(&agent, 2, &all).await;
 
         let from = agent.seen().await.happened.len();
         for which in [0, 1, 0] {
             kill_and_wait(scene, &agent, first, which).await;
             assert_nothing_deleted(&agent, from, "a handler was killed").await;
-            wait_for_devices(&agent, &all).await;
+            wait_for_lists(&agent, 2, &all).await;
         }
 
         // A rolling update: this version of Kubernetes has no maxSurge for DaemonSets, so the next
         // one is a DaemonSet of its own.
         install_as(second, &values).unwrap();
-        wait_for_streams(&agent, 4).await;
+        wait_for_lists(&agent, 4, &all).await;
         helm(&["uninstall", first, "--namespace", first, "--wait"]).unwrap();
         wait_for_streams(&agent, 2).await;
         assert_nothing_deleted(&agent, from, "handlers were updated").await;
-        wait_for_devices(&agent, &all).await;
+        wait_for_lists(&agent, 2, &all).await;
 
         let (ip, _) = handlers(scene, second).await;
         let admin = format!("{ip}:8081").parse().unwrap();
@@ -172,9 +176,9 @@ async fn agents_devices_outlive_killed_handlers_and_updates() {
         );
 
         scene.kill("r2").await;
-        wait_for_devices(&agent, &["plant-a/r1", "plant-a/r3"]).await;
+        wait_for_lists(&agent, 2, &["plant-a/r1", "plant-a/r3"]).await;
         scene.start_devices(&["r2"]).await;
-        wait_for_devices(&agent, &all).await;
+        wait_for_lists(&agent, 2, &all).await;
 
         helm(&["uninstall", second, "--namespace", second]).unwrap();
         for release in &releases {

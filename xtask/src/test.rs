@@ -9,7 +9,7 @@ use anyhow::{Context as _, ensure};
 use crate::metadata::{Metadata, cargo};
 use crate::process::{run as execute, run_watched};
 use crate::report::{Missing, Report};
-use crate::{claims, deps, generate, links, tools};
+use crate::{claims, deps, e2e, generate, links, tools};
 
 /// Runs all steps.
 pub fn run() -> anyhow::Result<()> {
@@ -41,6 +41,7 @@ pub fn run() -> anyhow::Result<()> {
         execute(in_root(&metadata).args(arguments)).map(|()| String::new())
     });
     report.step("tests", || tests(&metadata, ci));
+    report.step("end to end", || end_to_end(&metadata));
     report.finish()
 }
 
@@ -153,6 +154,16 @@ fn tests(metadata: &Metadata, ci: bool) -> anyhow::Result<String> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// The tests on a real cluster; without one the step says what it needs.
+fn end_to_end(metadata: &Metadata) -> anyhow::Result<String> {
+    let mut count = Count::default();
+    let result = e2e::tested(metadata, &e2e::Options::default(), |line| count.look(line));
+    let summary = count.summary();
+    result.map_err(|error| error.context(summary.clone()))?;
+    ensure!(count.passed > 0, "no test was run");
+    Ok(summary)
 }
 
 /// Runs `cargo test` and sums up its counts.

@@ -26,6 +26,8 @@ pub struct Seen {
     pub devices: Vec<String>,
     /// Open Discover streams.
     pub streams: usize,
+    /// What each of them listed last.
+    pub listed: Vec<Vec<String>>,
     /// Registrations so far.
     pub registrations: usize,
     /// Streams that ended so far.
@@ -56,6 +58,7 @@ async fn seen(State(agent): State<Arc<Agent>>) -> Json<Seen> {
     Json(Seen {
         devices: agent.devices(name),
         streams: agent.streams(name),
+        listed: agent.listed(name),
         registrations: agent.registrations(),
         ended: agent.ended(),
         happened: agent
