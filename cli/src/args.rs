@@ -19,6 +19,7 @@ Examples:
   akri-mqtt check -f plant.yaml     is this Configuration right?
   akri-mqtt discover -f plant.yaml  what would it find?
   akri-mqtt up -f plant.yaml        find it, store its data, serve it over HTTP
+  akri-mqtt migrate                 what has Akri left behind in the cluster?
 
 Exit codes: 0 done, 1 failed while running, 2 wrong usage or configuration.
 RUST_LOG sets what is logged on standard error, for example RUST_LOG=debug.";
@@ -43,6 +44,8 @@ pub enum Command {
     Check(Check),
     /// Dry run: which devices a Configuration finds, under which names, and why
     Discover(Discover),
+    /// Cleans up in a cluster between Akri and agentless mode; shows what it would do, and does it with --apply
+    Migrate(Migrate),
     /// Prints a completion script for a shell
     #[command(after_help = "Example:\n  source <(akri-mqtt completions bash)")]
     Completions {
@@ -223,6 +226,57 @@ pub enum DiscoverOutput {
     Json,
     /// The same as YAML.
     Yaml,
+}
+
+const MIGRATE_HELP: &str = "\
+Examples:
+  akri-mqtt migrate                               what has Akri left behind?
+  akri-mqtt migrate --apply                       remove its finalizers
+  akri-mqtt migrate --delete-instances --apply    and its Instances, whose pods and Services go with them
+  akri-mqtt migrate --to akri --apply             before Akri comes back
+
+Akri's Agents put a finalizer with their node's name on every Configuration and Instance. When Akri \
+is uninstalled nobody removes it, and a deletion hangs. Removed are finalizers that are the name of a \
+node, or that an Agent has applied (field manager <node>-fin); all others are left alone. It refuses \
+while a pod of Akri exists.
+
+The other way it removes the status that agentless mode has written, because Akri's webhook refuses \
+every write of a Configuration that has one.
+
+The cluster is that of KUBECONFIG, else ~/.kube/config, else the one around this pod. Exit codes: 0 \
+done or nothing to do, 1 Akri is there, no access or something failed, 2 wrong usage.";
+
+/// `akri-mqtt migrate`.
+#[derive(Args, Debug)]
+#[command(after_help = MIGRATE_HELP)]
+pub struct Migrate {
+    /// Which mode is to follow
+    #[arg(long, value_enum, default_value = "agentless")]
+    pub to: MigrateTo,
+    /// Do it; else nothing is changed
+    #[arg(long)]
+    pub apply: bool,
+    /// Also delete the Instances that Akri has left behind
+    #[arg(long)]
+    pub delete_instances: bool,
+    /// Only this namespace; repeatable [default: all]
+    #[arg(short, long = "namespace", value_name = "NAMESPACE", action = clap::ArgAction::Append, value_delimiter = ',')]
+    pub namespaces: Vec<String>,
+    /// Context of the kubeconfig [default: its current one]
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Directions of `migrate`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MigrateTo {
+    /// Akri is gone and agentless mode is to begin.
+    Agentless,
+    /// Agentless mode has ended and Akri is to begin.
+    Akri,
 }
 
 /// `500ms`, `30s`, `5m`, `1h`, `0`; up to a year.

@@ -12,6 +12,7 @@ mod engine;
 mod feed;
 mod fleet;
 mod in_process;
+mod migrate;
 mod output;
 mod ports;
 mod properties;
