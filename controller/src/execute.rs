@@ -35,7 +35,7 @@ impl Executor {
         stream::iter(actions)
             .map(|action| self.one(action))
             .buffered(AT_ONCE)
-            .filter_map(|problem| std::future::ready(problem))
+            .filter_map(std::future::ready)
             .collect()
             .await
     }

@@ -34,7 +34,6 @@ pub struct ConfigurationSeen {
 
 impl ConfigurationSeen {
     /// The Configuration, or why it is none.
-    #[must_use]
     pub fn into_configuration(self) -> (ObjectMeta, Result<Box<Configuration>, String>) {
         let meta = self.metadata.clone();
         let spec = match serde_json::from_value::<ConfigurationSpec>(self.spec) {

@@ -33,10 +33,13 @@ pub struct Observed<V> {
 pub struct Store<V> {
     by_namespace: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Observed<V>>>,
     /// What has been listed so far, for each list that is under way.
-    listed: BTreeMap<Scope, BTreeSet<(Arc<str>, Arc<str>)>>,
+    listed: BTreeMap<Scope, Names>,
     graves: VecDeque<Arc<str>>,
     length: usize,
 }
+
+/// Namespaces and names.
+type Names = BTreeSet<(Arc<str>, Arc<str>)>;
 
 /// What one watch covers: a namespace, or everything.
 pub type Scope = Option<Arc<str>>;
