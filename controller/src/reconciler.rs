@@ -140,6 +140,7 @@ impl Reconciler {
             .or_else(|| parts.configuration.clone())
         else {
             // It is gone, and so is all that it had.
+            self.realm.memory().forget(key);
             return Wanted::default();
         };
         let configuration = ConfigurationKey {

@@ -35,6 +35,21 @@ impl Memory {
         }
     }
 
+    /// Forgets an Instance of which nothing is left, so that it needs no plan any more.
+    pub fn forget(&mut self, instance: &InstanceKey) {
+        let Some(memory) = self.instances.remove(instance) else {
+            return;
+        };
+        let whole = memory.configuration.as_ref();
+        if let Some(whole) = whole.and_then(|key| self.configurations.get_mut(key)) {
+            let (wanted, ready) = memory.counted;
+            whole.wanted = whole.wanted.saturating_sub(wanted);
+            whole.ready = whole.ready.saturating_sub(ready);
+            whole.troubled.remove(&instance.name);
+            whole.rollout.forget(&instance.name);
+        }
+    }
+
     /// Takes back what is remembered of an Instance, and adds it up.
     pub(super) fn keep(
         &mut self,
@@ -91,6 +106,8 @@ pub(super) struct ConfigurationMemory {
     pub(super) absence: Absence,
     /// The stream whose lists are looked at.
     pub(super) stream: Option<u64>,
+    /// The uid of the Configuration that it was for, and the handler.
+    pub(super) listed_by: Option<(Arc<str>, Arc<str>)>,
     /// Instances that were there when the stream began, and that it has not listed yet.
     pub(super) held: BTreeSet<Arc<str>>,
     pub(super) held_since: Option<Instant>,

@@ -12,7 +12,8 @@
 //! apply could not take back the nodes and usages that the Agent wrote, and garbage collection takes
 //! Akri's pods with the old Instance); they are held like ours.
 
-use std::collections::BTreeSet;
+mod told;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,19 +22,14 @@ use akri_mqtt_core::clock::Now;
 use super::action::{About, Action, Notice, Reason};
 use super::assign::{Assignment, assign, belongs};
 use super::blueprint::Blueprint;
-use super::discovery::{self, Verdict};
 use super::memory::{ConfigurationMemory, Memory, Presence};
 use super::naming;
 use super::render::instance::Wanted;
 use super::render::meta::{object, owned_by_configuration};
 use super::services::Case;
-use super::words::{counted, lasting, listed};
 use crate::discover::Finding;
 use crate::model::{ConfigurationKey, InstanceView, ServiceView};
 use crate::names;
-
-/// How long discovery must have been bad before an Event says so; handlers need a moment to start.
-const BAD_FOR: Duration = Duration::from_secs(5);
 
 /// What a plan of a Configuration looks at.
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +89,13 @@ pub fn instances(memory: &mut Memory, input: &ConfigurationInput<'_>, now: Now) 
         (None, Presence::Unknown(left)) => plan.again(left),
         _ => withdraw(input, &mut plan.actions),
     }
+    // Of a long plan only the beginning may be carried out before it is made again: words are said
+    // once, and what is gone shall not wait for what is new.
+    plan.actions.sort_by_key(|action| match action {
+        Action::Say(_) => 0,
+        Action::DeleteInstance(_) => 1,
+        _ => 2,
+    });
     plan
 }
 
@@ -131,17 +134,26 @@ impl<'a> Desk<'a, '_> {
                 self.plan.actions.push(delete(self.input, view));
             }
         }
-        let devices = self
+        let finding = self
             .input
             .finding
-            .and_then(|finding| finding.devices.as_ref());
-        match (self.input.finding, devices) {
+            .filter(|finding| !self.is_of_former(finding));
+        let devices = finding.and_then(|finding| finding.devices.as_ref());
+        match (finding, devices) {
             (Some(finding), Some(devices)) => {
                 self.begin(finding.stream);
                 let assignment = assign(self.blueprint, devices, self.input.instances);
                 self.follow(assignment);
             }
             _ => {
+                if self
+                    .input
+                    .finding
+                    .is_none_or(|finding| finding.devices.is_none())
+                {
+                    // The next list begins a stream, whatever its number.
+                    self.memory.stream = None;
+                }
                 let all = self.input.instances.iter();
                 for view in all.filter(|view| belongs(self.blueprint, view)) {
                     self.keep(view);
@@ -149,6 +161,14 @@ impl<'a> Desk<'a, '_> {
             }
         }
         self.service();
+    }
+
+    /// Whether a list is still the one of the handler that the Configuration named before.
+    fn is_of_former(&self, finding: &Finding) -> bool {
+        let of = self.memory.listed_by.as_ref();
+        of.is_some_and(|(uid, handler)| {
+            *uid == self.blueprint.uid && *handler != self.blueprint.handler
+        }) && self.memory.stream == Some(finding.stream)
     }
 
     /// Holds what is there when a stream begins.
@@ -159,6 +179,8 @@ impl<'a> Desk<'a, '_> {
         let all = self.input.instances.iter();
         let there = all.filter(|view| belongs(self.blueprint, view) && !view.deleting);
         self.memory.stream = Some(stream);
+        let (uid, handler) = (&self.blueprint.uid, &self.blueprint.handler);
+        self.memory.listed_by = Some((Arc::clone(uid), Arc::clone(handler)));
         self.memory.held = there.map(|view| Arc::clone(&view.name)).collect();
         self.memory.held_since = Some(self.now.mono);
     }
@@ -262,125 +284,5 @@ impl<'a> Desk<'a, '_> {
                 && all.any(|view| view.ours && !view.deleting && belongs(self.blueprint, view)),
         };
         case.decide(&mut self.memory.said, &mut self.plan.actions);
-    }
-
-    fn say(&mut self, reason: Reason, words: String) {
-        let notice = Notice::new(&self.about, reason, words);
-        self.memory.said.say(&mut self.plan.actions, "", notice);
-    }
-
-    fn tell_faults(&mut self) {
-        if self.blueprint.faults.is_empty() {
-            self.memory.said.forget(Reason::InvalidSetting, "");
-        } else {
-            self.say(Reason::InvalidSetting, self.blueprint.faults.join("; "));
-        }
-    }
-
-    fn tell_discovery(&mut self) {
-        let Verdict { good, words, .. } = discovery::discovered(self.blueprint, self.input.finding);
-        match good {
-            Some(true) => {
-                self.memory.bad_since = None;
-                if self.memory.said.forget(Reason::DiscoveryFailed, "") {
-                    self.plan.actions.push(Action::Say(Notice::new(
-                        &self.about,
-                        Reason::DiscoveryWorks,
-                        format!("discovery works again: {words}"),
-                    )));
-                }
-            }
-            Some(false) => {
-                let since = *self.memory.bad_since.get_or_insert(self.now.mono);
-                let bad_for = self.now.mono.saturating_duration_since(since);
-                let left = BAD_FOR.saturating_sub(bad_for);
-                if left.is_zero() {
-                    self.say(Reason::DiscoveryFailed, words);
-                } else {
-                    self.plan.again(left);
-                }
-            }
-            None => {}
-        }
-    }
-
-    fn tell_found(&mut self, new: &[(&crate::discover::FoundDevice, String)]) {
-        let names: BTreeSet<Arc<str>> = new
-            .iter()
-            .map(|(device, _)| Arc::clone(&device.id))
-            .collect();
-        let news: Vec<&str> = names
-            .difference(&self.memory.coming)
-            .map(|id| &**id)
-            .collect();
-        if !news.is_empty() {
-            let words = format!(
-                "{} found: {}",
-                counted(news.len(), "device"),
-                listed(news.iter().copied())
-            );
-            let notice = Notice::new(&self.about, Reason::DevicesFound, words);
-            self.plan.actions.push(Action::Say(notice));
-        }
-        self.memory.coming = names;
-    }
-
-    fn tell_gone(&mut self, gone: &[&InstanceView]) {
-        let shown = |view: &&InstanceView| Arc::clone(view.device.as_ref().unwrap_or(&view.name));
-        let names: BTreeSet<Arc<str>> = gone.iter().map(shown).collect();
-        let news: Vec<&str> = names
-            .difference(&self.memory.going)
-            .map(|id| &**id)
-            .collect();
-        if !news.is_empty() {
-            let words = format!(
-                "{} no longer listed by handler `{}`: {}",
-                counted(news.len(), "device"),
-                self.blueprint.handler,
-                listed(news.iter().copied())
-            );
-            let notice = Notice::new(&self.about, Reason::DevicesGone, words);
-            self.plan.actions.push(Action::Say(notice));
-        }
-        self.memory.going = names;
-    }
-
-    /// Said once for each stream.
-    fn tell_held(&mut self, held: &[&str], left: Duration) {
-        if self.memory.told_held == self.memory.stream {
-            return;
-        }
-        self.memory.told_held = self.memory.stream;
-        let words = format!(
-            "{} not listed since the handler's stream began, kept for {} more ({}): {}",
-            counted(held.len(), "Instance"),
-            lasting(left),
-            names::HOLD,
-            listed(held.iter().copied())
-        );
-        let notice = Notice::new(&self.about, Reason::DevicesHeld, words);
-        self.plan.actions.push(Action::Say(notice));
-    }
-
-    fn tell_refused(&mut self, refused: super::assign::Refused) {
-        let all = [
-            (Reason::InvalidName, &refused.invalid),
-            (Reason::NameCollision, &refused.collided),
-            (Reason::NameTaken, &refused.taken),
-        ];
-        for (reason, tally) in all {
-            if tally.count == 0 {
-                self.memory.said.forget(reason, "");
-                continue;
-            }
-            let words = format!(
-                "{} refused: {}",
-                counted(tally.count, "device"),
-                tally.first
-            );
-            let notice = Notice::new(&self.about, reason, words);
-            self.memory.said.say(&mut self.plan.actions, "", notice);
-        }
-        self.memory.refused = refused;
     }
 }

@@ -193,7 +193,7 @@ fn instances_of_a_former_handler_are_not_held() {
     cluster.settle();
     cluster.done();
     cluster.edit(|spec| spec.discovery_handler.name = "onvif".to_owned());
-    cluster.finding.as_mut().unwrap().devices = None;
+    // Its list stands until there is one of the new handler.
     cluster.pass(600);
     cluster.settle();
     assert_eq!(cluster.done(), Vec::<String>::new());
@@ -325,6 +325,41 @@ fn who_is_in_keeps_its_name_when_others_come_and_go() {
 fn device_of(cluster: &Cluster, name: &str) -> String {
     let annotations = cluster.instances[name].metadata.annotations.as_ref();
     annotations.unwrap()[names::DEVICE_ID].clone()
+}
+
+#[test]
+fn words_and_departures_come_before_newcomers() {
+    let mut cluster = Cluster::with_pods();
+    cluster.list(&[R1]);
+    cluster.settle();
+    cluster.log.clear();
+    cluster.list(&[R2]);
+    cluster.edit(|spec| spec.capacity = 2);
+    cluster.plan_configuration();
+    assert_eq!(
+        cluster.log,
+        [
+            "say DevicesGone: 1 device no longer listed by handler `mqtt`: plant-a/r1".to_owned(),
+            "say DevicesFound: 1 device found: plant-a/r2".to_owned(),
+            "delete instance c-35ced2".to_owned(),
+            format!("apply {}", name(R2)),
+        ]
+    );
+}
+
+#[test]
+fn an_instance_of_which_nothing_is_left_is_forgotten() {
+    let mut cluster = Cluster::with_pods();
+    cluster.set_image("broken");
+    cluster.list(&[R1]);
+    cluster.settle();
+    cluster.memory.forget(&InstanceKey {
+        namespace: NAMESPACE.into(),
+        name: R1_NAME.into(),
+    });
+    assert_eq!(cluster.memory.instances.len(), 0);
+    let whole = &cluster.memory.configurations[&key()];
+    assert_eq!((whole.wanted, whole.ready, whole.troubled.len()), (0, 0, 0));
 }
 
 /// Makes an Instance one that Akri's Agent made.
