@@ -32,8 +32,6 @@ const USER: &str = "65532:65532";
 /// The cluster, and how images get there.
 const KUBECONFIG: &str = "KUBECONFIG";
 const LOAD: &str = "AKRI_MQTT_E2E_LOAD";
-/// Directory with programs that are already built; then nothing is built.
-const BINARIES: &str = "AKRI_MQTT_TEST_BINARIES";
 /// What the tests are told.
 const ENABLED: &str = "AKRI_MQTT_E2E";
 const HELM: &str = "AKRI_MQTT_E2E_HELM";
@@ -95,7 +93,7 @@ pub fn tested(
 
 /// Packs the programs; with the libraries of this machine where they need some.
 fn images(metadata: &Metadata, release: bool) -> anyhow::Result<Vec<PathBuf>> {
-    let programs = match std::env::var_os(BINARIES) {
+    let programs = match std::env::var_os(tools::BINARIES) {
         Some(directory) => PathBuf::from(directory),
         None => build(metadata, release)?,
     };

@@ -9,7 +9,7 @@ use anyhow::{Context as _, ensure};
 use crate::metadata::{Metadata, cargo};
 use crate::process::{run as execute, run_watched};
 use crate::report::{Missing, Report};
-use crate::{claims, deps, e2e, generate, links, tools};
+use crate::{claims, deps, generate, links, tools};
 
 /// Runs all steps.
 pub fn run() -> anyhow::Result<()> {
@@ -41,7 +41,6 @@ pub fn run() -> anyhow::Result<()> {
         execute(in_root(&metadata).args(arguments)).map(|()| String::new())
     });
     report.step("tests", || tests(&metadata, ci));
-    report.step("end to end", || end_to_end(&metadata));
     report.finish()
 }
 
@@ -142,8 +141,11 @@ fn tests(metadata: &Metadata, ci: bool) -> anyhow::Result<String> {
         Ok((python, node, helm)) => {
             // The integration tests start the programs.
             execute(in_root(metadata).args(["build", "--workspace", "--bins", "--locked"]))?;
+            // With the features of the whole workspace: built one by one they would be built again.
+            let programs = metadata.target_directory.join("debug");
             counted(
-                test.env(tools::PYTHON, python)
+                test.env(tools::BINARIES, programs)
+                    .env(tools::PYTHON, python)
                     .env(tools::NODE_MODULES, node)
                     .env(tools::HELM, helm),
             )
@@ -154,16 +156,6 @@ fn tests(metadata: &Metadata, ci: bool) -> anyhow::Result<String> {
         }
         Err(error) => Err(error),
     }
-}
-
-/// The tests on a real cluster; without one the step says what it needs.
-fn end_to_end(metadata: &Metadata) -> anyhow::Result<String> {
-    let mut count = Count::default();
-    let result = e2e::tested(metadata, &e2e::Options::default(), |line| count.look(line));
-    let summary = count.summary();
-    result.map_err(|error| error.context(summary.clone()))?;
-    ensure!(count.passed > 0, "no test was run");
-    Ok(summary)
 }
 
 /// Runs `cargo test` and sums up its counts.

@@ -11,6 +11,8 @@ use crate::metadata::{Metadata, cargo};
 use crate::process::{find, is_program, run};
 use crate::report::Missing;
 
+/// Directory with the programs that the integration tests start.
+pub const BINARIES: &str = "AKRI_MQTT_TEST_BINARIES";
 /// Where the tests find their Python interpreter.
 pub const PYTHON: &str = "AKRI_MQTT_TEST_PYTHON";
 /// Where the tests find MQTT.js.
