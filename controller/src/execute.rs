@@ -331,7 +331,7 @@ mod tests {
                     "name": "s", "uid": "u", "resourceVersion": "7", "finalizers": ["lb/cleanup"],
                     "labels": {"a": "new", "theirs": "x"}, "ownerReferences": [{"uid": "o"}],
                 },
-                "spec": {"ports": [{"port": 2}]},
+                "spec": {"clusterIP": "10.96.0.9", "ports": [{"port": 2}]},
                 "status": {"loadBalancer": {}},
             })
         );
