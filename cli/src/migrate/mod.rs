@@ -46,7 +46,7 @@ async fn migrate(arguments: &Migrate) -> anyhow::Result<()> {
     let client = client(arguments.context.clone()).await?;
     let cleaner = Cleaner { client, arguments };
     let mut report = match arguments.to {
-        MigrateTo::Agentless => cleaner.from_akri().await?,
+        MigrateTo::Agentless => cleaner.leave_akri().await?,
         MigrateTo::Akri => cleaner.to_akri().await?,
     };
     report.found.sort();
@@ -85,7 +85,7 @@ struct Cleaner<'a> {
 }
 
 impl Cleaner<'_> {
-    async fn from_akri(&self) -> anyhow::Result<Report> {
+    async fn leave_akri(&self) -> anyhow::Result<Report> {
         if let Some(pod) = self.pod_of_akri().await? {
             bail!(
                 "Akri is in the cluster: pod {pod} exists. Uninstall Akri first; its finalizers are in use"

@@ -309,6 +309,7 @@ impl Cluster {
         writes
     }
 
+    #[allow(clippy::too_many_lines)]
     fn carry_out(&mut self, action: Action) -> String {
         match action {
             Action::ApplyInstance(instance) => self.apply(*instance),

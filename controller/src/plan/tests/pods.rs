@@ -273,6 +273,7 @@ fn a_pool_and_a_configuration_without_brokers_have_instances_alone() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines)]
 fn services_follow_their_spec_and_stay_while_pods_are_replaced() {
     let mut cluster = Cluster::new(json!({
         "brokerSpec": {"brokerPodSpec": pod_spec("one")},

@@ -22,6 +22,7 @@ fn fastest<T>(mut what: impl FnMut() -> T) -> Duration {
 }
 
 #[test]
+#[allow(clippy::too_many_lines)]
 fn ten_thousand_devices_are_planned_in_a_tenth_of_a_second() {
     let mut cluster = Cluster::with_pods();
     let devices: Devices = (0..10_000)
