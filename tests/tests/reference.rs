@@ -1,6 +1,8 @@
 //! The reference in docs/reference is that of the programs: their flags and what they measure.
 //! In: the binaries. Out: docs/reference/flags.md, written with `AKRI_MQTT_WRITE_REFERENCE=1`, else compared.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;
