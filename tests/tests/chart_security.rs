@@ -2,10 +2,12 @@
 //! node in akri mode and no more, least rights with a reason at each, and no secret in any object.
 
 #![allow(
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::too_many_lines,
     clippy::unwrap_used,
-    reason = "what a test's own functions find wrong fails the test"
+    reason = "a test may panic"
 )]
 
 use std::collections::BTreeSet;

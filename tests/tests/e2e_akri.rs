@@ -1,7 +1,14 @@
 //! Akri mode on a real cluster: the chart's DaemonSet of handlers beside a test Agent that does what
 //! Akri's does. In: the images of `cargo xtask e2e`. Out: what the Agent saw of restarts and updates.
 
-#![allow(clippy::indexing_slicing, reason = "a wrong index fails the test")]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    reason = "a test may panic"
+)]
 
 use std::time::Duration;
 

@@ -2,10 +2,12 @@
 //! wrong in this cluster, an upgrade leaves alone what the controller wrote, and uninstalling leaves nothing.
 
 #![allow(
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::too_many_lines,
     clippy::unwrap_used,
-    reason = "what a test's own functions find wrong fails the test"
+    reason = "a test may panic"
 )]
 
 use akri_mqtt_tests::chart;

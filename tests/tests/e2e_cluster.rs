@@ -1,7 +1,14 @@
 //! The cluster around the controller: Akri appears and goes, definitions without a status, helm
 //! uninstall, a lost node. In: the images of `cargo xtask e2e`. Out: what was written and what was left.
 
-#![allow(clippy::indexing_slicing, reason = "a wrong index fails the test")]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    reason = "a test may panic"
+)]
 
 use std::time::Duration;
 

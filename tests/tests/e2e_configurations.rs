@@ -2,8 +2,11 @@
 //! name in two namespaces, wrong ones, and the end. In: the images of `cargo xtask e2e`. Out: what
 //! became of the objects.
 
-#![allow(clippy::too_many_lines, clippy::unwrap_used)]
-#![allow(clippy::indexing_slicing, reason = "a wrong index fails the test")]
+#![allow(
+    clippy::too_many_lines,
+    clippy::indexing_slicing,
+    reason = "a wrong index fails the test"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,7 +1,14 @@
 //! Devices on a real cluster, agentless: on, off, back, many pods for one device, jobs. In: the images
 //! of `cargo xtask e2e`. Out: what pods, Services and Instances became of them.
 
-#![allow(clippy::indexing_slicing, reason = "a wrong index fails the test")]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    reason = "a test may panic"
+)]
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

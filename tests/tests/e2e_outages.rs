@@ -1,6 +1,15 @@
 //! What must not change a pod, on a real cluster: outages of the MQTT server, restarts, upgrades and
 //! roll-backs of controller and handler. In: the images of `cargo xtask e2e`. Out: the same pods.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    reason = "a test may panic"
+)]
+
 use std::time::Duration;
 
 use akri_mqtt_tests::cluster::configuration::{monitor, services};

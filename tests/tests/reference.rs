@@ -1,7 +1,14 @@
 //! The reference in docs/reference is that of the programs: their flags and what they measure.
 //! In: the binaries. Out: docs/reference/flags.md, written with `AKRI_MQTT_WRITE_REFERENCE=1`, else compared.
 
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    reason = "a test may panic"
+)]
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
