@@ -3,9 +3,12 @@
 //! became of the objects.
 
 #![allow(
-    clippy::too_many_lines,
+    clippy::expect_used,
     clippy::indexing_slicing,
-    reason = "a wrong index fails the test"
+    clippy::panic,
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    reason = "a test may panic"
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
