@@ -112,12 +112,14 @@ impl Rules {
         }
     }
 
-    /// The Agent behind this socket has accepted a registration.
-    pub fn registered(&mut self, now: Instant, socket: SocketIdentity) {
+    /// The Agent behind this socket has accepted a registration that was due for this reason.
+    pub fn registered(&mut self, now: Instant, socket: SocketIdentity, reason: Reason) {
         self.registered = Some((socket, now));
         if self.next_for_sibling.is_some() {
-            // If the request still fails here, asking at once again would only double the other streams.
-            self.sibling_wait = (self.sibling_wait * 2).min(MAX_SIBLING_WAIT);
+            if reason == Reason::Sibling {
+                // If the request still fails here, asking at once again would only double the other streams.
+                self.sibling_wait = (self.sibling_wait * 2).min(MAX_SIBLING_WAIT);
+            }
             self.next_for_sibling = Some(now + self.sibling_wait);
         }
     }
@@ -179,7 +181,7 @@ impl Registrar {
             }
             match self.register(&socket_path).await {
                 Ok(()) => {
-                    rules.registered(Instant::now(), identity);
+                    rules.registered(Instant::now(), identity, reason);
                     self.accepted.send_replace(true);
                     failed = None;
                     if reason == Reason::NoStream {
@@ -259,7 +261,7 @@ mod tests {
             rules.due(start, socket(1), 0, none()),
             Some(Reason::NewAgent)
         );
-        rules.registered(start, socket(1).unwrap());
+        rules.registered(start, socket(1).unwrap(), Reason::NewAgent);
         assert_eq!(
             rules.due(start + 100 * INTERVAL, socket(1), 1, none()),
             None
@@ -272,28 +274,31 @@ mod tests {
     #[test]
     fn without_a_stream_it_is_due_every_interval() {
         let (mut rules, start) = (Rules::new(INTERVAL), Instant::now());
-        rules.registered(start, socket(1).unwrap());
+        rules.registered(start, socket(1).unwrap(), Reason::NewAgent);
         let almost = start + INTERVAL - Duration::from_millis(1);
         assert_eq!(rules.due(almost, socket(1), 0, none()), None);
         assert_eq!(
             rules.due(start + INTERVAL, socket(1), 0, none()),
             Some(Reason::NoStream)
         );
-        rules.registered(start + INTERVAL, socket(1).unwrap());
+        rules.registered(start + INTERVAL, socket(1).unwrap(), Reason::NoStream);
         assert_eq!(rules.due(start + INTERVAL, socket(1), 0, none()), None);
     }
 
     #[test]
     fn what_only_a_sibling_serves_is_asked_for_again_with_growing_waits() {
         let (mut rules, start) = (Rules::new(INTERVAL), Instant::now());
-        rules.registered(start, socket(1).unwrap());
+        // A process that starts beside a sibling sees what it serves before the Agent has asked anything.
+        let new = rules.due(start, socket(1), 0, missing("x"));
+        assert_eq!(new, Some(Reason::NewAgent));
+        rules.registered(start, socket(1).unwrap(), Reason::NewAgent);
         assert_eq!(rules.due(start, socket(1), 1, missing("x")), None);
         let first = start + INTERVAL;
         assert_eq!(
             rules.due(first, socket(1), 1, missing("x")),
             Some(Reason::Sibling)
         );
-        rules.registered(first, socket(1).unwrap());
+        rules.registered(first, socket(1).unwrap(), Reason::Sibling);
         assert_eq!(
             rules.due(first + INTERVAL, socket(1), 1, missing("x")),
             None

@@ -111,7 +111,16 @@ async fn edit_changes_what_it_says_and_nothing_else() {
             .record
             .assert_pods_unchanged(place, &pods, "Services were taken away");
 
-        // Topics that nobody publishes on: everything goes.
+        // Topics that nobody publishes on: everything goes, after the time for which it is kept.
+        let short = json!({"metadata": {"annotations": {"mqtt.akri.sh/hold": "5s"}}});
+        patch(
+            &scene.client,
+            &scene.namespace,
+            "Configuration",
+            "robots",
+            short,
+        )
+        .await;
         let mut other = robots.clone();
         other.prefix = "nobody".to_owned();
         scene.edit("robots", other.object()["spec"].clone()).await;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use akri_mqtt_proto::akri::DiscoverRequest;
 use akri_mqtt_proto::akri::register_discovery_handler_request::EndpointType;
 use akri_mqtt_tests::agent::{discover, instance_name};
+use akri_mqtt_tests::handler::HandlerProcess;
 use akri_mqtt_tests::scene::{CONFIGURATION, Scene, details};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,9 +60,12 @@ async fn a_full_response_refuses_newcomers_says_so_and_is_never_larger_than_its_
             })
             .await;
     }
+    let left_out = |handler: &HandlerProcess, device: &str| {
+        handler.presence(&format!("/plant-a/{device}"))["requests"][0]["left_out"].clone()
+    };
     handler
-        .wait_for("some wait", |handler| {
-            handler.metric("devices_left_out{request").unwrap_or(0.0) >= 1.0
+        .wait_for("the last one waits", |handler| {
+            left_out(handler, "u").is_string()
         })
         .await;
     scene
@@ -69,13 +73,14 @@ async fn a_full_response_refuses_newcomers_says_so_and_is_never_larger_than_its_
         .wait_for_devices_at_least(CONFIGURATION, 1)
         .await;
     let listed = scene.agent.devices(CONFIGURATION);
+    assert!(handler.metric("devices_left_out{request").unwrap_or(0.0) >= 1.0);
     assert!(
         listed.contains(&"plant-a/z".to_owned()) && listed.len() < 6,
         "{listed:?}"
     );
     assert!(handler.get("/readyz").1.contains("not listed, such as"));
     assert!(handler.log().contains("device is not listed"));
-    let left = handler.presence("/plant-a/u")["requests"][0]["left_out"].clone();
+    let left = left_out(&handler, "u");
     assert!(left.as_str().unwrap().contains("2500 bytes"), "{left}");
     handler
         .wait_for("the roster is written", |_| scene.saved("u"))

@@ -74,13 +74,7 @@ pub fn tested(
     let mut test = Command::new(cargo());
     test.current_dir(&metadata.workspace_root)
         // With the features of the whole workspace, as all other steps, so that nothing is compiled twice.
-        .args([
-            "test",
-            "--locked",
-            "--package",
-            "akri-mqtt-tests",
-            "--no-fail-fast",
-        ])
+        .args(["test", "--locked", "--workspace", "--no-fail-fast"])
         .args(["--test", "e2e_*", "--"])
         .args(["--ignored", "--test-threads=1", "--nocapture"])
         .args(&options.names)

@@ -20,7 +20,7 @@ pub fn values() -> Value {
         "image": {"registry": "", "tag": tag(), "pullPolicy": "IfNotPresent"},
         "controller": {
             "image": {"repository": "akri-mqtt/controller"},
-            "logLevel": "debug,kube=info,hyper=info,tower=info,h2=info",
+            "logLevel": "info,akri_mqtt=debug",
             "readinessProbe": {"periodSeconds": 1},
         },
         "discoveryHandler": {
