@@ -4,6 +4,8 @@
 # `cargo xtask images` calls it where cargo cannot build for Linux, and is called by it: what is in the images
 # is decided in xtask/src/images.rs alone.
 ARG RUST=1.95
+# The list of what is in an image is made from the sources' Cargo.lock: the programs do not tell.
+ARG BUILDKIT_SBOM_SCAN_CONTEXT=true
 
 # Runs on the machine that builds, whatever the images are for.
 FROM --platform=$BUILDPLATFORM docker.io/library/rust:${RUST}-bookworm AS build
@@ -22,7 +24,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 
 FROM scratch AS base
 ARG COMMIT=unknown
-LABEL org.opencontainers.image.version="0.1.0" \
+ARG VERSION=0.1.0
+LABEL org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${COMMIT}" \
       org.opencontainers.image.source="https://github.com/akri-mqtt/akri-mqtt" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0"

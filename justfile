@@ -26,12 +26,12 @@ bench *name:
 generate:
     cargo xtask generate
 
-# The container images, as archives in target/images; with cargo alone on Linux, else with docker or buildah
+# The container images as archives, in target/images unless --out says otherwise; with cargo alone on Linux, else with docker or buildah
 images *arguments:
     cargo xtask images {{ arguments }}
 
 # A kind cluster called akri-mqtt with our images in it
-kind-up: images
+kind-up: (images "--out" "target/images")
     kind get clusters | grep -qx akri-mqtt || kind create cluster --name akri-mqtt
     for archive in target/images/*.tar; do kind load image-archive --name akri-mqtt "$archive"; done
 

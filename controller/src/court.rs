@@ -180,8 +180,11 @@ impl Court {
                 Some(reason) => self.akri.not_ready(reason.to_string()),
                 None => self.akri.ready("Akri is not in the cluster"),
             }
-            if let Some(leader) = leader.filter(|_| !leads) {
-                self.throne.synced.ready(format!("{leader} leads"));
+            if !leads {
+                match leader.filter(|leader| *leader != self.throne.identity) {
+                    Some(leader) => self.throne.synced.ready(format!("{leader} leads")),
+                    None => self.throne.synced.not_ready("nobody leads"),
+                }
             } else if leads && akri.is_some() {
                 self.throne.synced.ready("suspended");
             }

@@ -144,15 +144,14 @@ async fn bring_up_to_date(
         name: name.to_owned(),
         reason,
     };
+    let unreachable = |error: &kube::Error| CrdError::Unreachable {
+        what: format!("the definition {name}"),
+        reason: words(error),
+    };
     let live = match api.get_opt(name).await {
         Ok(live) => live,
         Err(error) if is_forbidden(&error) => return Ok(Outcome::Left(words(&error))),
-        Err(error) => {
-            return Err(CrdError::Unreachable {
-                what: format!("the definition {name}"),
-                reason: words(&error),
-            });
-        }
+        Err(error) => return Err(unreachable(&error)),
     };
     let value = |definition| {
         serde_json::to_value(definition)
@@ -173,7 +172,10 @@ async fn bring_up_to_date(
     match api.patch(name, &parameters, &Patch::Apply(&ours)).await {
         Ok(_) => Ok(Outcome::Applied),
         Err(error) if is_forbidden(&error) => Ok(Outcome::Left(words(&error))),
-        Err(error) => Err(refused(words(&error))),
+        Err(kube::Error::Api(status)) if matches!(status.code, 400 | 422) => {
+            Err(refused(words(&kube::Error::Api(status))))
+        }
+        Err(error) => Err(unreachable(&error)),
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::events::Speaker;
 use crate::model::ObjectRef;
-use crate::names::{MANAGED_BY, MANAGER};
+use crate::names::{CONFIGURATION, INSTANCE, MANAGED_BY};
 use crate::plan::Action;
 use crate::realm::Realm;
 use crate::requests::{Kind, Object, Problem, Writer};
@@ -70,7 +70,10 @@ impl Executor {
             Action::CreateJob(job) => self.create::<JobSeen>(Kind::Job, &job).await,
             Action::DeleteJob(job) => self.delete::<JobSeen>(Kind::Job, &job, None).await,
             Action::CreateService(service) => {
-                self.create::<ServiceSeen>(Kind::Service, &service).await
+                match self.create::<ServiceSeen>(Kind::Service, &service).await {
+                    Err(Problem::NameTaken) => Err(self.take_over_service(&service).await),
+                    other => other,
+                }
             }
             Action::ReplaceService { service, object } => {
                 self.replace_service(&service, &object).await
@@ -116,15 +119,34 @@ impl Executor {
                 self.realm.learn(answer);
                 Ok(())
             }
-            Err(Problem::AlreadyExists) => Err(self.look_again::<S>(&object).await),
+            Err(Problem::AlreadyExists) => Err(self.look_again::<S>(&object, body).await),
             Err(problem) => Err(problem),
         }
     }
 
+    /// A Service that Akri made for the same Configuration goes, so that ours can be made.
+    async fn take_over_service(&self, body: &Value) -> Problem {
+        let owner = |object: &Value| object.pointer("/metadata/ownerReferences/0/uid").cloned();
+        let object = named(Kind::Service, body);
+        let found: Value = match self.writer.get(&object).await {
+            Ok(found) => found,
+            Err(problem) => return problem,
+        };
+        let uid = found.pointer("/metadata/uid").and_then(Value::as_str);
+        let Some(uid) = uid.filter(|_| owner(&found).is_some() && owner(&found) == owner(body))
+        else {
+            return Problem::NameTaken;
+        };
+        match self.writer.delete(&object, uid, None).await {
+            Ok(_) => Problem::AlreadyExists,
+            Err(problem) => problem,
+        }
+    }
+
     /// There is one already: ours, that we do not know of yet, or somebody else's.
-    async fn look_again<S: Seen>(&self, object: &Object) -> Problem {
+    async fn look_again<S: Seen>(&self, object: &Object, body: &Value) -> Problem {
         match self.writer.get::<S>(object).await {
-            Ok(found) if is_ours(&found) => {
+            Ok(found) if is_ours(&found, body) => {
                 self.realm.learn(found);
                 Problem::AlreadyExists
             }
@@ -201,12 +223,19 @@ impl Executor {
     }
 }
 
-fn is_ours<S: Seen>(object: &S) -> bool {
-    let labels = object.meta().labels.as_ref();
-    labels
-        .and_then(|labels| labels.get(MANAGED_BY))
-        .map(String::as_str)
-        == Some(MANAGER)
+/// Whether it has the labels by which we know what it belongs to: one without them would be looked for
+/// again and again.
+fn is_ours<S: Seen>(found: &S, body: &Value) -> bool {
+    let labels = found.meta().labels.as_ref();
+    [MANAGED_BY, CONFIGURATION, INSTANCE]
+        .into_iter()
+        .all(|name| {
+            let found = labels.and_then(|labels| labels.get(name));
+            let wanted = body
+                .pointer("/metadata/labels")
+                .and_then(|labels| labels.get(name));
+            found.map(String::as_str) == wanted.and_then(Value::as_str)
+        })
 }
 
 fn object(kind: Kind, target: &ObjectRef) -> Object {

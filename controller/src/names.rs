@@ -63,3 +63,28 @@ pub fn cdi_name(configuration: &str, instance: &str) -> String {
         .unwrap_or(instance);
     format!("akri.sh/{configuration}={hash}")
 }
+
+#[cfg(test)]
+mod tests {
+    /// Every name that this crate and the CRDs define has a line in the reference.
+    #[test]
+    fn reference_lists_every_name() {
+        let reference = include_str!("../../docs/reference/names.md");
+        let code = [
+            include_str!("names.rs"),
+            include_str!("webhook/certificate.rs"),
+            include_str!("../../crds/src/lib.rs"),
+        ];
+        let names: Vec<&str> = code
+            .iter()
+            .flat_map(|code| code.lines())
+            .filter(|line| line.contains("const "))
+            .filter_map(|line| line.split('"').nth(1))
+            .filter(|name| name.contains('/'))
+            .collect();
+        assert!(names.len() > 12, "{names:?}");
+        for name in names {
+            assert!(reference.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+}

@@ -41,10 +41,10 @@ pub enum Done {
     More,
     /// What has happened or happens before this time is looked at then, and not before.
     Rest(Instant),
-    /// It failed and is tried again after a back-off.
-    Failed,
-    /// It failed for a reason that may be over at any time: the back-off is short.
-    Interrupted,
+    /// It failed and is tried again after a back-off, or at this time if that is earlier.
+    Failed(Option<Instant>),
+    /// The same for a reason that may be over at any time: the back-off is short.
+    Interrupted(Option<Instant>),
 }
 
 /// The queue. Cheap to share by reference; it has no task of its own.
@@ -140,17 +140,20 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
         };
         let again = std::mem::take(&mut entry.again);
         entry.failures = match done {
-            Done::Failed | Done::Interrupted => entry.failures.saturating_add(1),
+            Done::Failed(_) | Done::Interrupted(_) => entry.failures.saturating_add(1),
             Done::More | Done::Rest(_) | Done::Settled(_) => 0,
         };
         entry.place = Place::Nowhere;
         match done {
-            Done::Failed | Done::Interrupted => {
+            Done::Failed(next) | Done::Interrupted(next) => {
                 let mut wait = self.backoff.wait(entry.failures, (self.random)());
-                if done == Done::Interrupted {
+                if matches!(done, Done::Interrupted(_)) {
                     wait = wait.min(self.backoff.short_cap);
                 }
-                state.delay(key, now + wait);
+                // What fails does not hold up what is due by the clock; nor is it tried without a pause.
+                let next = next.map(|at| at.max(now + self.backoff.first));
+                let at = now + wait;
+                state.delay(key, next.map_or(at, |next| next.min(at)));
             }
             Done::Rest(until) => state.rest(key, until, again),
             _ if again => state.enqueue(key),
@@ -311,7 +314,7 @@ mod tests {
             let start = Instant::now();
             assert_eq!(queue.next().await, "a");
             waits.push(start.elapsed().as_millis());
-            queue.done(&"a", Done::Failed);
+            queue.done(&"a", Done::Failed(None));
         }
         let expected = [
             0, 100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200, 60000,
@@ -322,7 +325,7 @@ mod tests {
         assert_eq!(queue.next().await, "a");
         queue.done(&"a", Done::More);
         assert_eq!(now(&queue), Some("a"));
-        queue.done(&"a", Done::Failed);
+        queue.done(&"a", Done::Failed(None));
         let start = Instant::now();
         queue.next().await;
         assert!(start.elapsed() < Duration::from_millis(110));
@@ -334,7 +337,7 @@ mod tests {
         queue.add(&"a");
         assert_eq!(now(&queue), Some("a"));
         queue.add(&"a");
-        queue.done(&"a", Done::Failed);
+        queue.done(&"a", Done::Failed(None));
         assert_eq!(now(&queue), None);
         queue.add(&"a");
         assert_eq!(now(&queue), Some("a"));
@@ -348,7 +351,7 @@ mod tests {
             let start = Instant::now();
             assert_eq!(queue.next().await, "a");
             assert!(start.elapsed() <= BACKOFF.short_cap + Duration::from_millis(1));
-            queue.done(&"a", Done::Interrupted);
+            queue.done(&"a", Done::Interrupted(None));
         }
     }
 

@@ -63,9 +63,9 @@ impl Realm {
 
     /// An answer shows that an object is gone.
     pub fn gone<S: Seen>(&self, target: &ObjectRef) {
-        let keys = self
-            .world()
-            .remove::<S>(&target.namespace, &target.name, &target.uid);
+        let keys =
+            self.world()
+                .remove::<S>(&target.namespace, &target.name, (&target.uid, u64::MAX));
         self.enqueue(&keys);
     }
 

@@ -13,15 +13,11 @@ use crate::discover::Discovery;
 use crate::execute::Executor;
 use crate::metrics::Metrics;
 use crate::model::{ClaimView, ConfigurationKey, InstanceKey, InstanceView, JobView, PodView};
-use crate::plan::{self, About, Action, ConfigurationInput, InstanceInput, Notice, Reason};
+use crate::plan::{self, About, Action, BATCH, ConfigurationInput, InstanceInput, Notice, Reason};
 use crate::queue::Done;
 use crate::realm::Realm;
 use crate::requests::Problem;
 use crate::world::{Key, Store, World};
-
-/// Actions of one plan that are carried out before it is made again: a Configuration with thousands
-/// of new devices shall see in between that one has gone.
-const BATCH: usize = 128;
 
 /// Looks at keys.
 pub struct Reconciler {
@@ -43,6 +39,8 @@ pub struct Reconciler {
 #[derive(Default)]
 struct Wanted {
     actions: Vec<Action>,
+    /// Whether there is more to do.
+    more: bool,
     next: Option<Duration>,
     wake: Vec<InstanceKey>,
     /// Whose status this may change.
@@ -68,8 +66,12 @@ impl Reconciler {
             Key::Configuration(key) => self.plan_configuration(key),
             Key::Instance(key) => self.plan_instance(key),
         };
-        let more = wanted.actions.len() > BATCH;
-        wanted.actions.truncate(BATCH);
+        // What is said is not work, and never so much that nothing else is done.
+        let said = |action: &&Action| matches!(action, Action::Say(_));
+        let batch = BATCH + wanted.actions.iter().filter(said).count();
+        let more = wanted.more || wanted.actions.len() > batch;
+        wanted.actions.truncate(batch);
+        let next = wanted.next.map(|after| Instant::now() + after);
         let problems = self.executor.all(wanted.actions).await;
         for instance in wanted.wake {
             self.realm.queue.add(&Key::Instance(instance));
@@ -86,13 +88,13 @@ impl Reconciler {
         self.tell(wanted.about.as_ref(), &problems);
         let interrupted = |(_, problem): &(String, Problem)| problem.is_interruption();
         if problems.iter().any(|problem| !interrupted(problem)) {
-            Done::Failed
+            Done::Failed(next)
         } else if !problems.is_empty() {
-            Done::Interrupted
+            Done::Interrupted(next)
         } else if more {
             Done::More
         } else {
-            Done::Settled(wanted.next.map(|after| Instant::now() + after))
+            Done::Settled(next)
         }
     }
 
@@ -124,6 +126,7 @@ impl Reconciler {
         let plan = plan::instances(&mut self.realm.memory(), &input, now());
         Wanted {
             actions: plan.actions,
+            more: plan.more,
             next: plan.next,
             wake: Vec::new(),
             configuration: blueprint.map(|_| key.clone()),
@@ -174,6 +177,7 @@ impl Reconciler {
         let plan = plan::workloads(&mut self.realm.memory(), &input, now());
         Wanted {
             actions: plan.actions,
+            more: false,
             next: plan.next,
             wake: plan.wake,
             configuration: owner.map(|_| configuration),

@@ -102,7 +102,7 @@ impl Throne {
         tracing::info!(keys = keys.len(), "cluster was read");
         self.synced.ready("the cluster was read");
         let discovery = Arc::clone(&shared.discovery);
-        tasks.spawn(findings(Arc::clone(&realm), discovery));
+        tasks.spawn(findings(Arc::clone(&realm), Arc::clone(&discovery)));
         let reconciler = self.reconciler(tasks, shared);
         tasks.spawn(demand(Arc::clone(&reconciler)));
         for key in &keys {
@@ -115,11 +115,17 @@ impl Throne {
             tasks.spawn(Arc::clone(&reconciler).work());
         }
         drop(reconciler);
-        while let Some(ended) = tasks.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(%error, "a part of the reign has died, beginning anew");
-                return;
-            }
+        loop {
+            let error = tokio::select! {
+                () = discovery.ended() => "discovery".to_owned(),
+                ended = tasks.join_next() => match ended {
+                    Some(Ok(())) => continue,
+                    Some(Err(error)) => error.to_string(),
+                    None => return,
+                },
+            };
+            tracing::error!(error, "a part of the reign has died, beginning anew");
+            return;
         }
     }
 
@@ -136,6 +142,7 @@ impl Throne {
             writer: shared.writer.clone(),
             metrics: self.metrics.clone(),
             without_until: None,
+            not_found: None,
             began: Instant::now(),
         };
         tasks.spawn(statuses.work());

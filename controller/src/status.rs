@@ -37,6 +37,8 @@ pub struct StatusKeeper {
     pub metrics: Metrics,
     /// Until when no patch is tried.
     pub without_until: Option<Instant>,
+    /// The Configuration whose status was not found last.
+    pub not_found: Option<(Arc<str>, Arc<str>)>,
     /// When the reign began.
     pub began: Instant,
 }
@@ -83,12 +85,12 @@ impl StatusKeeper {
             Err(problem) if problem.is_interruption() => {
                 self.metrics.failed(&problem);
                 tracing::debug!(configuration = %key, %problem, "status was not written yet");
-                Done::Interrupted
+                Done::Interrupted(None)
             }
             Err(problem) => {
                 self.metrics.failed(&problem);
                 tracing::warn!(configuration = %key, %problem, "status was not written");
-                Done::Failed
+                Done::Failed(None)
             }
         }
     }
@@ -128,6 +130,12 @@ impl StatusKeeper {
     /// Either the Configuration is gone, or its definition has no status.
     async fn not_found(&mut self, object: &Object) -> Done {
         let there = self.writer.get::<ConfigurationSeen>(object).await;
+        let name = (Arc::clone(&object.namespace), Arc::clone(&object.name));
+        let again = self.not_found.replace(name.clone()) == Some(name);
+        if there.is_ok() && !again {
+            // It may have been made anew in between.
+            return Done::Interrupted(None);
+        }
         if there.is_ok() {
             let until = Instant::now() + WITHOUT;
             tracing::info!("Configurations have no status in this cluster: it is not written");

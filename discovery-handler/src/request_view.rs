@@ -118,6 +118,11 @@ impl Facts<'_> {
             streams: self.streams,
             listed: self.listed,
             restored: self.restored,
+            offline_after: self
+                .details
+                .presence
+                .offline_after
+                .map(|after| after.as_secs_f64()),
             servers: self.servers(now),
             published: self.presence.published().len(),
             left_out: self.left_out.len(),

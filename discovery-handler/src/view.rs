@@ -26,6 +26,8 @@ pub struct RequestView {
     pub listed: bool,
     /// Whether devices were taken over from an earlier process or a sibling.
     pub restored: bool,
+    /// Seconds without a message after which a device is offline; null where only announcements count.
+    pub offline_after: Option<f64>,
     /// The servers, by name.
     pub servers: Vec<ServerView>,
     /// Devices that are published.

@@ -11,7 +11,7 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use akri_mqtt_core::details::Details;
@@ -206,6 +206,18 @@ fn wrong_values_are_refused_where_they_are() {
             json!({"monitoringBroker": {"retainFor": "a day"}}),
             "monitoringBroker.retainFor: ",
         ),
+        (
+            json!({"monitoringBroker": {"retainFor": "0s"}}),
+            "monitoringBroker.retainFor: ",
+        ),
+        (
+            json!({"commonLabels": {"app.kubernetes.io/name": "other"}}),
+            "commonLabels: ",
+        ),
+        (
+            json!({"podLabels": {"app.kubernetes.io/component": "other"}}),
+            "podLabels: ",
+        ),
         (json!({"akri": {"directory": "akri"}}), "akri.directory: "),
         (
             json!({"webhook": {"failurePolicy": "Fail"}}),
@@ -254,6 +266,22 @@ fn wrong_values_of_configurations_are_refused_where_they_are() {
             details(json!({"serverUrls": ["tcp://me:secret@a"]})),
             "configurations.0.discoveryDetails",
         ),
+        (
+            details(json!({"conventions": ["tasmota"]})),
+            "configurations.0.discoveryDetails.conventions: ",
+        ),
+        (
+            details(json!({"presence": {"offlineAfter": "1d"}})),
+            "configurations.0.discoveryDetails.presence.offlineAfter: ",
+        ),
+        (
+            details(json!({"mqtt": {"maxPacketSize": "1TiB"}})),
+            "configurations.0.discoveryDetails.mqtt.maxPacketSize: ",
+        ),
+        (
+            entry(json!({"labels": {"app.kubernetes.io/part-of": "other"}})),
+            "configurations.0.labels: ",
+        ),
     ]);
 }
 
@@ -283,8 +311,55 @@ fn values_that_contradict_each_other_are_refused_with_the_way_out() {
             json!({"controller": {"replicas": 2}, "discoveryHandler": {"persistence": {"enabled": true}}}),
             "set controller.replicas to 1",
         ),
+        (
+            json!({"prometheusRule": {"enabled": true}}),
+            "set serviceMonitor.enabled",
+        ),
+        (
+            json!({"configurations": same, "controller": {"namespaces": ["b"]}}),
+            "add c to controller.namespaces",
+        ),
     ]);
     with(&json!({"configurations": same}));
+}
+
+#[test]
+fn amounts_that_do_not_fit_each_other_are_refused() {
+    let entry = |more: Value| {
+        let mut entry = json!({"name": "a", "discoveryDetails": "topics: [a]"});
+        let object = entry.as_object_mut().unwrap();
+        object.extend(more.as_object().unwrap().clone());
+        json!([entry])
+    };
+    let store = |kept: &str, mut more: Value| {
+        more["monitoringBroker"]["retainBytes"] = json!(kept);
+        json!({"configurations": entry(more)})
+    };
+    let akri = |details: Value| json!({"mode": "akri", "configurations": entry(json!({"discoveryDetails": details}))});
+    refused(&[
+        (store("4095KiB", json!({})), "less than 4MiB"),
+        (
+            store("512MiB", json!({})),
+            "smaller than dataSizeLimit, which is 512Mi",
+        ),
+        (
+            store("1GiB", json!({"dataVolume": "0.9Gi,fast"})),
+            "smaller than the volume's size, which is 0.9Gi",
+        ),
+        (
+            akri(json!({"limits": {"maxResponseBytes": "5MiB"}})),
+            "maxResponseBytes is 5MiB",
+        ),
+        (
+            akri(json!("limits: {maxResponseBytes: 5000000}")),
+            "maxResponseBytes is 5000000",
+        ),
+    ]);
+    with(&store("4MiB", json!({})));
+    with(&store("1GiB", json!({"dataVolume": "2Gi"})));
+    with(&akri(json!({"limits": {"maxResponseBytes": "4MiB"}})));
+    let large = json!({"limits": {"maxResponseBytes": "5MiB"}});
+    with(&json!({"configurations": entry(json!({"discoveryDetails": large}))}));
 }
 
 #[test]
@@ -492,5 +567,182 @@ fn dashboard_and_alerts_ask_for_metrics_that_there_are() {
             documented || known.contains(&format!("\"{base}\"")),
             "{name}"
         );
+    }
+}
+
+#[test]
+fn alerts_count_a_device_once_although_two_handlers_hold_it() {
+    let values = json!({"mode": "akri", "serviceMonitor": {"enabled": true}, "prometheusRule": {"enabled": true}});
+    let objects = with(&values);
+    let rules = list(one(&objects, "PrometheusRule"), "/spec/groups/0/rules");
+    let expression = |alert: &str| {
+        let rule = rules.iter().find(|rule| text(rule, "/alert") == alert);
+        text(rule.unwrap(), "/expr").to_owned()
+    };
+    let left_out = expression("AkriMqttDevicesLeftOut");
+    assert!(
+        left_out.starts_with("max by (request, reason) ("),
+        "{left_out}"
+    );
+    let flapping = expression("AkriMqttDevicesFlap");
+    assert!(flapping.starts_with("max ("), "{flapping}");
+}
+
+#[test]
+fn prometheus_reaches_monitoring_brokers_whose_policy_names_their_peers() {
+    let prometheus = json!([{"podSelector": {"matchLabels": {"app": "prometheus"}}}]);
+    let readers = json!([{"podSelector": {"matchLabels": {"app": "reader"}}}]);
+    let values = |pod_monitors: bool, metrics_from: &Value, from: &Value| {
+        json!({
+            "configurations": [{"name": "robots", "discoveryDetails": "topics: [a]"}],
+            "networkPolicy": {"enabled": true, "metricsFrom": metrics_from, "monitoringBrokers": {"from": from}},
+            "serviceMonitor": {"enabled": true, "monitoringBrokers": pod_monitors},
+        })
+    };
+    let ingress = |values: &Value| {
+        let objects = with(values);
+        let policy = objects
+            .iter()
+            .find(|object| object.kind() == "NetworkPolicy" && object.name() == "akri-mqtt-robots");
+        list(&policy.unwrap().value, "/spec/ingress").to_vec()
+    };
+    let both = ingress(&values(true, &prometheus, &readers));
+    assert_eq!(both.len(), 2);
+    assert_eq!(both[0]["from"], readers);
+    let metrics = json!({"ports": [{"port": 8080, "protocol": "TCP"}], "from": prometheus});
+    assert_eq!(both[1], metrics);
+    assert_eq!(ingress(&values(false, &prometheus, &readers)).len(), 1);
+    // Nothing is opened to everybody.
+    assert_eq!(ingress(&values(true, &json!([]), &readers)).len(), 1);
+    let open = ingress(&values(true, &prometheus, &json!([])));
+    assert_eq!(open.len(), 1);
+    assert_eq!(open[0].get("from"), None);
+}
+
+#[test]
+fn names_that_look_like_numbers_stay_names() {
+    let entry = json!({
+        "name": "12", "namespace": "34", "discoveryDetails": "serverUrls: [tcp://a]\ntopics: [a]",
+        "credentials": {"secretName": "56", "keys": {"MQTT_PASSWORD": "78"}},
+    });
+    for mode in ["agentless", "akri"] {
+        let objects = with(&json!({
+            "mode": mode,
+            "fullnameOverride": "90",
+            "nameOverride": "1",
+            "configurations": [entry],
+            "secretNamespaces": ["34"],
+            "serviceAccount": {"name": "2"},
+            "discoveryHandler": {"credentials": {"secretName": "3"}},
+            "monitoringBroker": {"serviceAccountName": "4"},
+            "serviceMonitor": {"enabled": true, "monitoringBrokers": true},
+            "prometheusRule": {"enabled": true},
+            "networkPolicy": {"enabled": true},
+        }));
+        for object in &objects {
+            decode(object);
+            assert_ne!(object.name(), "", "{}", object.title());
+            let namespace = object.value.pointer("/metadata/namespace");
+            assert!(namespace.is_none_or(Value::is_string), "{}", object.title());
+        }
+        let configuration = one(&objects, "Configuration");
+        assert_eq!(text(configuration, "/metadata/name"), "12");
+    }
+}
+
+#[test]
+fn names_of_long_configurations_are_not_cut() {
+    let name = "a".repeat(56);
+    let objects = with(&json!({
+        "fullnameOverride": "b".repeat(50),
+        "configurations": [{"name": name, "discoveryDetails": "topics: [a]"}],
+        "networkPolicy": {"enabled": true},
+        "serviceMonitor": {"enabled": true, "monitoringBrokers": true},
+    }));
+    for kind in ["NetworkPolicy", "PodMonitor"] {
+        let whole = objects
+            .iter()
+            .any(|object| object.kind() == kind && object.name().ends_with(&name));
+        assert!(whole, "{kind}");
+    }
+}
+
+#[test]
+fn labels_of_several_values_are_there_once() {
+    let objects = with(&json!({
+        "commonLabels": {"line": "all", "team": "plant"},
+        "podLabels": {"line": "one"},
+        "configurations": [{"name": "a", "discoveryDetails": "topics: [a]", "labels": {"line": "two"}}],
+    }));
+    let deployment = one(&objects, "Deployment");
+    for (pointer, line) in [
+        ("/metadata/labels", "all"),
+        ("/spec/template/metadata/labels", "one"),
+    ] {
+        let labels = deployment.pointer(pointer).unwrap();
+        assert_eq!(labels["line"], json!(line), "{pointer}");
+        assert_eq!(labels["team"], json!("plant"), "{pointer}");
+        let component = &labels["app.kubernetes.io/component"];
+        assert_eq!(*component, json!("controller"), "{pointer}");
+    }
+    let labels = &one(&objects, "Configuration")["metadata"]["labels"];
+    assert_eq!(labels["line"], json!("two"));
+}
+
+/// Every file under a path.
+fn files_under(path: &Path, found: &mut Vec<PathBuf>) {
+    if !path.is_dir() {
+        found.push(path.to_owned());
+        return;
+    }
+    for entry in path.read_dir().unwrap() {
+        files_under(&entry.unwrap().path(), found);
+    }
+}
+
+#[test]
+fn images_are_named_with_this_version_everywhere() {
+    let version = env!("CARGO_PKG_VERSION");
+    let root = chart::directory().join("../..");
+    let mut files = Vec::new();
+    for path in [
+        "docs",
+        "examples",
+        "charts",
+        "README.md",
+        "Dockerfile",
+        ".pre-commit-hooks.yaml",
+    ] {
+        files_under(&root.join(path), &mut files);
+    }
+    let mut seen = 0;
+    for file in files {
+        let Ok(text) = std::fs::read_to_string(&file) else {
+            continue;
+        };
+        for rest in text.split("akri-mqtt/").skip(1) {
+            let end = rest.find(|c: char| !c.is_ascii_lowercase() && c != '-');
+            let Some(tag) = rest[end.unwrap_or(rest.len())..].strip_prefix(':') else {
+                continue;
+            };
+            let end = tag.find(|c: char| !c.is_ascii_alphanumeric() && !".-_".contains(c));
+            let tag = &tag[..end.unwrap_or(tag.len())];
+            if tag.starts_with(|c: char| c.is_ascii_digit()) {
+                assert_eq!(tag, version, "{}", file.display());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 7, "{seen}");
+    let chart = std::fs::read_to_string(chart::directory().join("Chart.yaml")).unwrap();
+    for (file, line) in [
+        ("Dockerfile", "ARG VERSION"),
+        ("docs/kubernetes/air-gapped.md", "VERSION"),
+    ] {
+        let text = std::fs::read_to_string(root.join(file)).unwrap();
+        assert!(text.contains(&format!("\n{line}={version}\n")), "{file}");
+    }
+    for key in ["version", "appVersion"] {
+        assert!(chart.contains(&format!("\n{key}: {version}\n")), "{key}");
     }
 }

@@ -197,6 +197,16 @@ fn no_object_of_a_role_is_wider_than_it_must_be() {
                 );
             }
             let named = !list(rule, "/resourceNames").is_empty();
+            let verbs: BTreeSet<_> = list(rule, "/verbs")
+                .iter()
+                .filter_map(Value::as_str)
+                .collect();
+            // What does not exist yet has no name for the API server.
+            let creates_leases = all.contains("leases") && verbs == BTreeSet::from(["create"]);
+            assert!(
+                !creates_leases || kind == "Role",
+                "{title}: only in its own"
+            );
             for needs in [
                 "leases",
                 "namespaces",
@@ -204,16 +214,17 @@ fn no_object_of_a_role_is_wider_than_it_must_be() {
                 "validatingwebhookconfigurations",
             ] {
                 assert!(
-                    !all.contains(needs) || named,
+                    !all.contains(needs) || named || creates_leases,
                     "{title}: {needs} by name only"
                 );
             }
+            let events = all.contains("events");
+            assert!(
+                !events || verbs == BTreeSet::from(["create"]),
+                "{title}: Events are only written"
+            );
             let references = all.contains("secrets") || all.contains("configmaps");
             assert!(!references || kind == "Role", "{title}: only in namespaces");
-            let verbs: BTreeSet<_> = list(rule, "/verbs")
-                .iter()
-                .filter_map(Value::as_str)
-                .collect();
             assert!(
                 !references || !verbs.contains("list"),
                 "{title}: nothing is listed"
@@ -248,28 +259,113 @@ fn each_right_says_why_it_is_needed() {
     assert!(rules > 20, "{rules}");
 }
 
+/// The names of a namespace's Secrets or ConfigMaps that may be read; empty for all, none without a rule.
+fn readable(objects: &[Object], namespace: &str, resource: &str) -> Option<Vec<String>> {
+    let roles = ["-references", "-agent"];
+    objects
+        .iter()
+        .filter(|object| roles.iter().any(|role| object.name().ends_with(role)))
+        .filter(|object| object.kind() == "Role")
+        .filter(|object| text(&object.value, "/metadata/namespace") == namespace)
+        .flat_map(|object| list(&object.value, "/rules").to_vec())
+        .find(|rule| list(rule, "/resources") == [json!(resource)])
+        .map(|rule| {
+            let names = list(&rule, "/resourceNames").iter();
+            names.filter_map(Value::as_str).map(str::to_owned).collect()
+        })
+}
+
+#[test]
+fn one_list_of_a_namespace_gives_away_nothing_of_the_other_kind() {
+    let given = |entry: &Value| {
+        let values = json!({"secretNamespaces": [entry]});
+        let objects = chart::render(None, &values, CURRENT).unwrap();
+        ["secrets", "configmaps"].map(|kind| readable(&objects, "plant", kind))
+    };
+    let all = || Some(Vec::new());
+    let only = || Some(vec!["a".to_owned()]);
+    for (entry, expected) in [
+        (json!("plant"), [all(), all()]),
+        (json!({"namespace": "plant"}), [all(), all()]),
+        (
+            json!({"namespace": "plant", "secrets": ["a"]}),
+            [only(), None],
+        ),
+        (
+            json!({"namespace": "plant", "secrets": ["a"], "configMaps": []}),
+            [only(), None],
+        ),
+        (
+            json!({"namespace": "plant", "configMaps": ["a"]}),
+            [None, only()],
+        ),
+        (
+            json!({"namespace": "plant", "secrets": [], "configMaps": ["a"]}),
+            [None, only()],
+        ),
+        (json!({"namespace": "plant", "secrets": []}), [None, None]),
+    ] {
+        assert_eq!(given(&entry), expected, "{entry}");
+    }
+}
+
+#[test]
+fn a_namespace_is_not_opened_by_a_second_entry() {
+    let namespace = chart::NAMESPACE;
+    for (values, words) in [
+        (
+            json!({"secretNamespaces": [{"namespace": "plant", "secrets": ["a"]}, "plant"]}),
+            "plant is there twice",
+        ),
+        (
+            json!({"secretAccess": {"secrets": ["a"]}, "secretNamespaces": [namespace]}),
+            "secretAccess says",
+        ),
+        (
+            json!({"secretNamespaces": [{"namespace": namespace, "secrets": ["a"]}]}),
+            "secretAccess says",
+        ),
+    ] {
+        let error = chart::render(None, &values, CURRENT).expect_err(&values.to_string());
+        assert!(error.contains(words), "{values}: {error}");
+    }
+    // All of it can be read anyway.
+    chart::render(None, &json!({"secretNamespaces": [namespace]}), CURRENT).unwrap();
+}
+
+#[test]
+fn what_the_configurations_of_the_chart_refer_to_is_added_to_the_names() {
+    let reference =
+        json!({"name": "MQTT_CA_CERT", "valueFrom": {"configMapKeyRef": {"name": "ca"}}});
+    let entry = json!({"name": "a", "namespace": "plant", "discoveryDetails": "topics: [a]", "discoveryProperties": [reference]});
+    let narrow = |namespace: &str| json!({"namespace": namespace, "secrets": ["b"]});
+    // Akri looks in `default` when a reference names no namespace.
+    for (mode, namespace, other) in [
+        ("agentless", "plant", "default"),
+        ("akri", "default", "plant"),
+    ] {
+        let values = json!({
+            "mode": mode,
+            "configurations": [entry],
+            "secretNamespaces": [narrow("plant"), narrow("default")],
+        });
+        let objects = chart::render(None, &values, CURRENT).unwrap();
+        let found = readable(&objects, namespace, "configmaps");
+        assert_eq!(found, Some(vec!["ca".to_owned()]), "{mode}");
+        assert_eq!(readable(&objects, other, "configmaps"), None, "{mode}");
+    }
+}
+
 #[test]
 fn secrets_are_read_by_name_where_the_values_name_them() {
     let render = |changes: &Value| chart::render(None, changes, CURRENT).unwrap();
-    let names = |objects: &[Object], namespace: &str, resource: &str| -> Option<Vec<String>> {
-        objects
-            .iter()
-            .filter(|object| object.name().ends_with("-references") && object.kind() == "Role")
-            .filter(|object| text(&object.value, "/metadata/namespace") == namespace)
-            .flat_map(|object| list(&object.value, "/rules").to_vec())
-            .find(|rule| list(rule, "/resources") == [json!(resource)])
-            .map(|rule| {
-                let names = list(&rule, "/resourceNames").iter();
-                names.filter_map(Value::as_str).map(str::to_owned).collect()
-            })
-    };
     let all = render(&json!({}));
     assert_eq!(
-        names(&all, chart::NAMESPACE, "secrets"),
+        readable(&all, chart::NAMESPACE, "secrets"),
         Some(vec![]),
         "the release's own"
     );
-    assert_eq!(names(&all, "plant", "secrets"), None, "nowhere else");
+    assert_eq!(readable(&all, "plant", "secrets"), None, "nowhere else");
     let named = render(&json!({
         "secretAccess": {"secrets": ["a"]},
         "secretNamespaces": ["lab", {"namespace": "plant", "secrets": ["b"], "configMaps": ["c"]}],
@@ -278,7 +374,7 @@ fn secrets_are_read_by_name_where_the_values_name_them() {
             {"name": "two", "namespace": "plant", "discoveryDetails": "topics: [a]", "credentials": {"secretName": "theirs"}},
         ],
     }));
-    let of = |namespace, resource| names(&named, namespace, resource).unwrap();
+    let of = |namespace, resource| readable(&named, namespace, resource).unwrap();
     assert_eq!(of(chart::NAMESPACE, "secrets"), ["a", "own"]);
     assert_eq!(of("plant", "secrets"), ["b", "theirs"]);
     assert_eq!(of("plant", "configmaps"), ["c"]);
@@ -300,9 +396,10 @@ fn rights_to_make_pods_end_at_the_namespaces_that_are_served() {
         .iter()
         .filter(|object| object.kind().ends_with("Role"))
         .filter(|object| {
-            list(&object.value, "/rules")
-                .iter()
-                .any(|rule| list(rule, "/verbs").contains(&json!("create")))
+            list(&object.value, "/rules").iter().any(|rule| {
+                list(rule, "/verbs").contains(&json!("create"))
+                    && list(rule, "/resources").contains(&json!("pods"))
+            })
         })
         .map(|object| {
             format!(

@@ -11,7 +11,7 @@
 )]
 
 use akri_mqtt_tests::chart;
-use akri_mqtt_tests::cluster::helm::{chart as chart_path, helm};
+use akri_mqtt_tests::cluster::helm::{self, chart as chart_path, helm};
 use akri_mqtt_tests::cluster::{SOON, api, api_all, client, create, delete, patch, until};
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::GroupVersionKind;
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 /// The namespaces that the values files name.
 const NAMESPACES: [&str; 4] = [chart::NAMESPACE, "plant", "lab", "shared-secrets"];
-/// A release beside the one of the other tests. Its pods find no node.
+/// A release in the place of the one of the other tests. Its pods find no node.
 const RELEASE: &str = "notes";
 
 fn definitions() -> Vec<Value> {
@@ -134,8 +134,25 @@ async fn the_api_server_takes_every_object_of_every_values_file() {
     assert!(taken > 60, "{taken}");
 }
 
+/// Removes the release of the other tests, which the chart takes for a rival.
+fn alone() {
+    // A test that comes first finds none.
+    let _ = helm(&[
+        "uninstall",
+        helm::RELEASE,
+        "--namespace",
+        helm::RELEASE,
+        "--wait",
+    ]);
+}
+
 /// Installs or upgrades the release and returns what helm tells the user.
 fn upgrade(values: &Value) -> String {
+    try_upgrade(RELEASE, values).unwrap()
+}
+
+/// The same with a release of another name, or what helm said against it.
+fn try_upgrade(release: &str, values: &Value) -> Result<String, String> {
     let file = tempfile::NamedTempFile::new().unwrap();
     let mut all = json!({"nodeSelector": {"there-is": "no-such-node"}});
     all.as_object_mut()
@@ -146,7 +163,7 @@ fn upgrade(values: &Value) -> String {
     helm(&[
         "upgrade",
         "--install",
-        RELEASE,
+        release,
         &chart_path(),
         "--namespace",
         RELEASE,
@@ -154,7 +171,6 @@ fn upgrade(values: &Value) -> String {
         "--values",
         &path,
     ])
-    .unwrap()
 }
 
 fn uninstall() {
@@ -165,6 +181,7 @@ fn uninstall() {
 #[ignore = "needs a cluster: cargo xtask e2e"]
 async fn notes_tell_what_is_wrong_in_this_cluster() {
     let client = client().await;
+    alone();
     let quiet = upgrade(&json!({}));
     assert!(quiet.contains("runs in agentless mode"), "{quiet}");
     assert!(!quiet.contains("WARNING"), "{quiet}");
@@ -174,11 +191,22 @@ async fn notes_tell_what_is_wrong_in_this_cluster() {
         "{alone}"
     );
 
+    let rival = try_upgrade("rival", &json!({})).unwrap_err();
+    assert!(
+        rival.contains("the controller of release notes/notes"),
+        "{rival}"
+    );
+
+    let labels = json!({"app.kubernetes.io/name": "akri-agent"});
+    let pod = json!({"nodeSelector": {"there-is": "no-such-node"}, "containers": [{"name": "a", "image": "a:1"}]});
     let agent = json!({
-        "metadata": {"name": "akri-agent", "labels": {"app.kubernetes.io/name": "akri-agent"}},
-        "spec": {"nodeSelector": {"there-is": "no-such-node"}, "containers": [{"name": "a", "image": "a:1"}]},
+        "metadata": {"name": "akri-agent", "labels": labels},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": pod},
+        },
     });
-    create(&client, RELEASE, "Pod", agent).await;
+    create(&client, RELEASE, "DaemonSet", agent).await;
     let both = upgrade(&json!({}));
     assert!(
         both.contains("WARNING: Akri is in this cluster (notes/akri-agent)"),
@@ -217,7 +245,7 @@ async fn notes_tell_what_is_wrong_in_this_cluster() {
     for namespace in ["default", RELEASE] {
         delete(&client, namespace, "Configuration", "twin", true).await;
     }
-    delete(&client, RELEASE, "Pod", "akri-agent", true).await;
+    delete(&client, RELEASE, "DaemonSet", "akri-agent", true).await;
     uninstall();
     api_all(&client, "Namespace")
         .delete(RELEASE, &DeleteParams::default())
@@ -240,6 +268,7 @@ async fn gone(client: &Client) {
 #[ignore = "needs a cluster: cargo xtask e2e"]
 async fn an_upgrade_keeps_what_the_controller_wrote_and_nothing_outlives_the_release() {
     let client = client().await;
+    alone();
     upgrade(&json!({"webhook": {"enabled": true}}));
     let (webhooks, secret) = (
         api_all(&client, "ValidatingWebhookConfiguration"),

@@ -66,7 +66,7 @@ async fn a_request_that_only_the_sibling_serves_makes_it_register_again() {
             |agent| agent.streams(CONFIGURATION) >= 2 && agent.streams("second") >= 2,
         )
         .await;
-    assert!(second.log().contains("reason=Sibling"), "{}", second.log());
+    second.wait_for_log("reason=Sibling").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,9 +6,13 @@ use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 
+use crate::e2e;
 use crate::metadata::{Metadata, cargo};
 use crate::process::{is_program, run as execute};
 use crate::tools;
+
+/// The one that needs a cluster.
+const CLUSTER: &str = "cluster";
 
 /// Runs the benchmarks whose name contains `part`, in the order of their names.
 pub fn run(part: Option<&str>) -> anyhow::Result<()> {
@@ -40,6 +44,10 @@ pub fn run(part: Option<&str>) -> anyhow::Result<()> {
     };
     for (package, name) in targets {
         println!("==> {name} ({package})");
+        if name == CLUSTER {
+            e2e::benched(&metadata)?;
+            continue;
+        }
         let mut command = Command::new(cargo());
         command.args(["bench", "--locked", "--package", &package, "--bench", &name]);
         start(command)?;

@@ -11,7 +11,7 @@ use crate::archive::{Image, program};
 use crate::metadata::{Metadata, cargo};
 use crate::process::{find, is_program, run as execute, run_watched};
 use crate::report::Missing;
-use crate::tools;
+use crate::{test, tools};
 
 /// Tag of the images that the tests install.
 const TAG: &str = "e2e";
@@ -61,6 +61,40 @@ pub fn tested(
     options: &Options,
     look: impl FnMut(&str),
 ) -> anyhow::Result<()> {
+    // With the features of the whole workspace, as all other steps, so that nothing is compiled twice.
+    let mut test = Command::new(cargo());
+    test.args(["test", "--locked", "--workspace", "--no-fail-fast"])
+        .args(["--test", "e2e_*", "--"])
+        .args(["--ignored", "--test-threads=1", "--nocapture"])
+        .args(&options.names);
+    on_a_cluster(metadata, options, test, look)
+}
+
+/// Runs the benchmark of the cluster, with the programs as they are released.
+pub fn benched(metadata: &Metadata) -> anyhow::Result<()> {
+    let released = Options {
+        release: true,
+        ..Options::default()
+    };
+    let mut bench = Command::new(cargo());
+    bench.args([
+        "bench",
+        "--locked",
+        "--package",
+        "akri-mqtt-tests",
+        "--bench",
+        "cluster",
+    ]);
+    on_a_cluster(metadata, &released, bench, |_| ())
+}
+
+/// Runs a command that uses a cluster in which our images are.
+fn on_a_cluster(
+    metadata: &Metadata,
+    options: &Options,
+    mut command: Command,
+    look: impl FnMut(&str),
+) -> anyhow::Result<()> {
     let helm = tools::helm(metadata)?;
     let archives = if options.loaded {
         Vec::new()
@@ -71,17 +105,12 @@ pub fn tested(
     for archive in &archives {
         cluster.load(archive)?;
     }
-    let mut test = Command::new(cargo());
-    test.current_dir(&metadata.workspace_root)
-        // With the features of the whole workspace, as all other steps, so that nothing is compiled twice.
-        .args(["test", "--locked", "--workspace", "--no-fail-fast"])
-        .args(["--test", "e2e_*", "--"])
-        .args(["--ignored", "--test-threads=1", "--nocapture"])
-        .args(&options.names)
+    command
+        .current_dir(&metadata.workspace_root)
         .env(KUBECONFIG, &cluster.kubeconfig)
         .env(ENABLED, TAG)
         .env(HELM, helm);
-    run_watched(&mut test, look)?;
+    run_watched(&mut command, look)?;
     Ok(())
 }
 
@@ -114,19 +143,16 @@ fn images(metadata: &Metadata, release: bool) -> anyhow::Result<Vec<PathBuf>> {
 
 /// Builds the programs of the workspace; the directory that they are in.
 fn build(metadata: &Metadata, release: bool) -> anyhow::Result<PathBuf> {
-    let mut build = Command::new(cargo());
-    build.current_dir(&metadata.workspace_root).args([
-        "build",
-        "--locked",
-        "--workspace",
-        "--bins",
-    ]);
-    if release {
-        build.arg("--release");
+    if !release {
+        return test::build(metadata);
     }
-    execute(&mut build)?;
-    let profile = if release { "release" } else { "debug" };
-    Ok(metadata.target_directory.join(profile))
+    execute(
+        Command::new(cargo())
+            .current_dir(&metadata.workspace_root)
+            // Without what only tests need of the libraries: as the programs are released.
+            .args(["build", "--locked", "--workspace", "--bins", "--release"]),
+    )?;
+    Ok(metadata.target_directory.join("release"))
 }
 
 /// The pods of the tests: our program, and this machine's Mosquitto.

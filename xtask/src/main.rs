@@ -26,8 +26,8 @@ use clap::Parser as _;
 #[derive(clap::Parser)]
 #[command(name = "cargo xtask")]
 enum Task {
-    /// Everything that must hold before a merge: format, lints, tests, generated files, dependencies, chart
-    Test,
+    /// Everything that must hold before a merge: format, lints, tests, generated files, dependencies, chart, cluster
+    Test(test::Options),
     /// Writes the generated files
     Generate {
         /// Writes nothing and fails when a committed file is stale
@@ -53,7 +53,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let result = match Task::parse() {
-        Task::Test => test::run(),
+        Task::Test(options) => test::run(options),
         Task::Generate { check: true } => generate::check(),
         Task::Generate { check: false } => generate::write(),
         Task::Deps => deps::run(),

@@ -9,10 +9,18 @@ use anyhow::{Context as _, ensure};
 use crate::metadata::{Metadata, cargo};
 use crate::process::{run as execute, run_watched};
 use crate::report::{Missing, Report};
-use crate::{claims, deps, generate, links, tools};
+use crate::{claims, deps, e2e, generate, links, tools};
+
+/// What to run.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Options {
+    /// All but the end-to-end tests, which need a cluster
+    #[arg(long)]
+    without_cluster: bool,
+}
 
 /// Runs all steps.
-pub fn run() -> anyhow::Result<()> {
+pub fn run(options: Options) -> anyhow::Result<()> {
     let metadata = Metadata::load()?;
     let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
     let mut report = Report::new(ci);
@@ -41,6 +49,9 @@ pub fn run() -> anyhow::Result<()> {
         execute(in_root(&metadata).args(arguments)).map(|()| String::new())
     });
     report.step("tests", || tests(&metadata, ci));
+    if !options.without_cluster {
+        report.step("end to end", || end_to_end(&metadata));
+    }
     report.finish()
 }
 
@@ -140,11 +151,8 @@ fn tests(metadata: &Metadata, ci: bool) -> anyhow::Result<String> {
     match found {
         Ok((python, node, helm)) => {
             // The integration tests start the programs.
-            execute(in_root(metadata).args(["build", "--workspace", "--bins", "--locked"]))?;
-            // With the features of the whole workspace: built one by one they would be built again.
-            let programs = metadata.target_directory.join("debug");
             counted(
-                test.env(tools::BINARIES, programs)
+                test.env(tools::BINARIES, build(metadata)?)
                     .env(tools::PYTHON, python)
                     .env(tools::NODE_MODULES, node)
                     .env(tools::HELM, helm),
@@ -158,10 +166,26 @@ fn tests(metadata: &Metadata, ci: bool) -> anyhow::Result<String> {
     }
 }
 
+/// Builds the programs for tests; the directory that they are in. Together with the tests, so that what
+/// both need has the same features and is compiled once.
+pub fn build(metadata: &Metadata) -> anyhow::Result<PathBuf> {
+    execute(in_root(metadata).args(["build", "--workspace", "--bins", "--tests", "--locked"]))?;
+    Ok(metadata.target_directory.join("debug"))
+}
+
+/// The tests on a real cluster; without one the step says what it needs.
+fn end_to_end(metadata: &Metadata) -> anyhow::Result<String> {
+    summed_up(|count| e2e::tested(metadata, &e2e::Options::default(), |line| count.look(line)))
+}
+
 /// Runs `cargo test` and sums up its counts.
 fn counted(test: &mut Command) -> anyhow::Result<String> {
+    summed_up(|count| run_watched(test, |line| count.look(line)))
+}
+
+fn summed_up(run: impl FnOnce(&mut Count) -> anyhow::Result<()>) -> anyhow::Result<String> {
     let mut count = Count::default();
-    let result = run_watched(test, |line| count.look(line));
+    let result = run(&mut count);
     let summary = count.summary();
     result.map_err(|error| error.context(summary.clone()))?;
     ensure!(count.passed > 0, "no test was run");

@@ -16,6 +16,18 @@
 {{- toYaml (concat $properties (default list .entry.discoveryProperties)) -}}
 {{- end -}}
 
+{{/* limits.maxResponseBytes of discoveryDetails, if it can be read here. In: entry of `configurations`. */}}
+{{- define "akri-mqtt.responseLimit" -}}
+{{- $details := .discoveryDetails -}}
+{{- if kindIs "string" $details -}}{{- $details = fromYaml $details -}}{{- end -}}
+{{- $limits := get $details "limits" -}}
+{{- if kindIs "map" $limits -}}
+{{- $limit := get $limits "maxResponseBytes" -}}
+{{- if kindIs "float64" $limit -}}{{- $limit = printf "%.0f" $limit -}}{{- end -}}
+{{- regexFind "^[0-9]+(B|KiB|MiB|GiB)?$" (toString $limit) -}}
+{{- end -}}
+{{- end -}}
+
 {{/* A ServiceSpec. In: dict "given" (true, false or a map). */}}
 {{- define "akri-mqtt.serviceSpec" -}}
 {{- if kindIs "map" .given -}}
@@ -38,8 +50,17 @@ ports:
 {{- define "akri-mqtt.monitoringPod" -}}
 {{- $broker := mergeOverwrite (deepCopy .context.Values.monitoringBroker) (default (dict) .entry.monitoringBroker) -}}
 {{- $credentials := .entry.credentials -}}
+{{- $kept := include "akri-mqtt.bytes" $broker.retainBytes | float64 -}}
+{{- if lt $kept 4194304.0 -}}
+{{- fail (printf "monitoringBroker.retainBytes: %s is less than 4MiB, the least that the monitoring broker takes (configuration %s)" $broker.retainBytes .entry.name) -}}
+{{- end -}}
+{{- /* A volume takes the place of the emptyDir. */ -}}
+{{- $room := splitList "," (default $broker.dataSizeLimit .entry.dataVolume) | first -}}
+{{- if ge $kept (include "akri-mqtt.bytes" $room | float64) -}}
+{{- fail (printf "monitoringBroker.retainBytes: %s has to be smaller than %s, which is %s (configuration %s)" $broker.retainBytes (ternary "the volume's size" "dataSizeLimit" (not (empty .entry.dataVolume))) $room .entry.name) -}}
+{{- end -}}
 {{- with $broker.serviceAccountName -}}
-serviceAccountName: {{ . }}
+serviceAccountName: {{ . | quote }}
 {{ end -}}
 automountServiceAccountToken: false
 enableServiceLinks: false
@@ -108,18 +129,18 @@ containers:
 volumes:
   - name: data
     emptyDir:
-      sizeLimit: {{ $broker.dataSizeLimit }}
+      sizeLimit: {{ $broker.dataSizeLimit | quote }}
   {{- with $credentials }}
   - name: credentials
     secret:
-      secretName: {{ .secretName }}
+      secretName: {{ .secretName | quote }}
       optional: true
       defaultMode: 288 # 0440; JSON has no octal numbers
       {{- with .keys }}
       items:
         {{- $keys := . }}
         {{- range $name := list "MQTT_USERNAME" "MQTT_PASSWORD" "MQTT_CA_CERT" "MQTT_CLIENT_CERT" "MQTT_CLIENT_KEY" }}
-        - key: {{ default $name (get $keys $name) }}
+        - key: {{ default $name (get $keys $name) | quote }}
           path: {{ $name }}
         {{- end }}
       {{- end }}

@@ -2,7 +2,7 @@
      In: dict "context", "name", "port" of its admin server, "args" that the mode adds, "stateDirectory", "volumes" (state, sockets). */}}
 {{- define "akri-mqtt.handlerContainer" -}}
 {{- $handler := .context.Values.discoveryHandler -}}
-name: {{ .name }}
+name: {{ .name | quote }}
 image: {{ include "akri-mqtt.image" (dict "context" .context "image" $handler.image) }}
 imagePullPolicy: {{ .context.Values.image.pullPolicy }}
 args:
@@ -42,7 +42,7 @@ env:
   {{- toYaml . | nindent 2 }}
   {{- end }}
 ports:
-  - name: {{ .portName }}
+  - name: {{ .portName | quote }}
     containerPort: {{ .port }}
 livenessProbe:
   {{- include "akri-mqtt.probe" (dict "path" "/livez" "port" .portName "with" $handler.livenessProbe) | nindent 2 }}
@@ -72,7 +72,7 @@ volumeMounts:
 {{- with .Values.discoveryHandler.credentials.secretName }}
 - name: handler-credentials
   secret:
-    secretName: {{ . }}
+    secretName: {{ . | quote }}
     defaultMode: 288 # 0440; JSON has no octal numbers
 {{- end }}
 {{- with .Values.extraVolumes }}

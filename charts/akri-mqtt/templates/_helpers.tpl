@@ -34,22 +34,27 @@
 
 {{/* Labels by which a Deployment, DaemonSet or Service finds its pods; they never change. In: context. */}}
 {{- define "akri-mqtt.selector" -}}
-app.kubernetes.io/name: {{ include "akri-mqtt.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "akri-mqtt.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: {{ if eq .Values.mode "akri" }}discovery-handler{{ else }}controller{{ end }}
 {{- end -}}
 
 {{/* Labels of every object. In: context. */}}
 {{- define "akri-mqtt.labels" -}}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-app.kubernetes.io/name: {{ include "akri-mqtt.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-app.kubernetes.io/part-of: akri-mqtt
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- include "akri-mqtt.labelsWith" (dict "context" .) -}}
+{{- end -}}
+
+{{/* The same with more of them, each key once; the chart's own win. In: dict "context" "component" "with" (more labels). */}}
+{{- define "akri-mqtt.labelsWith" -}}
+{{- $own := dict
+    "helm.sh/chart" (printf "%s-%s" .context.Chart.Name .context.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
+    "app.kubernetes.io/name" (include "akri-mqtt.name" .context)
+    "app.kubernetes.io/instance" .context.Release.Name
+    "app.kubernetes.io/version" .context.Chart.AppVersion
+    "app.kubernetes.io/managed-by" .context.Release.Service
+    "app.kubernetes.io/part-of" "akri-mqtt" -}}
+{{- with .component -}}{{- $_ := set $own "app.kubernetes.io/component" . -}}{{- end -}}
+{{- toYaml (merge $own (default (dict) .with) .context.Values.commonLabels) -}}
 {{- end -}}
 
 {{/* The annotations line and block of an object. In: dict "context" "with" (more annotations). */}}
@@ -122,29 +127,77 @@ capabilities:
 {{- with $spec -}}{{- toYaml . -}}{{- end -}}
 {{- end -}}
 
-{{/* The namespaces with Secrets and ConfigMaps, as a YAML map from name to {secrets, configMaps}; empty lists mean all. */}}
+{{/* The namespaces with Secrets and ConfigMaps, as a YAML map from name to {secrets, configMaps}: names, or "*" for all. */}}
 {{- define "akri-mqtt.secretNamespaces" -}}
-{{- $found := dict .Release.Namespace (dict "secrets" .Values.secretAccess.secrets "configMaps" .Values.secretAccess.configMaps) -}}
-{{- range .Values.secretNamespaces -}}
-{{- if kindIs "string" . -}}
-{{- $_ := set $found . (dict "secrets" list "configMaps" list) -}}
-{{- else -}}
-{{- $_ := set $found .namespace (dict "secrets" (default list .secrets) "configMaps" (default list .configMaps)) -}}
+{{- $all := list "*" -}}
+{{- $own := .Release.Namespace -}}
+{{- $access := .Values.secretAccess -}}
+{{- $found := dict $own (dict "secrets" (default $all $access.secrets) "configMaps" (default $all $access.configMaps)) -}}
+{{- $seen := dict -}}
+{{- range $entry := .Values.secretNamespaces -}}
+{{- $namespace := $entry -}}
+{{- $lists := dict -}}
+{{- if kindIs "map" $entry -}}
+{{- $namespace = $entry.namespace -}}
+{{- $lists = pick $entry "secrets" "configMaps" -}}
 {{- end -}}
+{{- if hasKey $seen $namespace -}}
+{{- fail (printf "secretNamespaces: %s is there twice" $namespace) -}}
 {{- end -}}
-{{- range $configuration := .Values.configurations -}}
-{{- range (include "akri-mqtt.discoveryProperties" (dict "context" $ "entry" $configuration) | fromYamlArray) -}}
-{{- range $kind, $source := .valueFrom -}}
-{{- $namespace := default (default $.Release.Namespace $configuration.namespace) $source.namespace -}}
-{{- $lists := get $found $namespace -}}
+{{- $_ := set $seen $namespace true -}}
+{{- if and (eq $namespace $own) (or $lists $access.secrets $access.configMaps) -}}
+{{- fail (printf "secretNamespaces: %s is the release's own namespace; secretAccess says what is read there" $namespace) -}}
+{{- end -}}
 {{- if $lists -}}
-{{- $key := ternary "secrets" "configMaps" (eq $kind "secretKeyRef") -}}
-{{- if get $lists $key -}}
-{{- $_ := set $lists $key (append (get $lists $key) $source.name | uniq | sortAlpha) -}}
+{{- $_ := set $found $namespace (dict "secrets" (default list $lists.secrets) "configMaps" (default list $lists.configMaps)) -}}
+{{- else -}}
+{{- $_ := set $found $namespace (dict "secrets" $all "configMaps" $all) -}}
 {{- end -}}
 {{- end -}}
+{{- range $reference := include "akri-mqtt.references" . | fromYamlArray -}}
+{{- $lists := get $found $reference.namespace -}}
+{{- if $lists -}}
+{{- $names := get $lists $reference.list -}}
+{{- if not (has "*" $names) -}}
+{{- $_ := set $lists $reference.list (append $names $reference.name | uniq | sortAlpha) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 {{- toYaml $found -}}
+{{- end -}}
+
+{{/* What `configurations` refer to, as a YAML list of {of, list (of secretAccess), name, namespace}. In: context. */}}
+{{- define "akri-mqtt.references" -}}
+{{- $references := list -}}
+{{- range $entry := .Values.configurations -}}
+{{- $namespace := default $.Release.Namespace $entry.namespace -}}
+{{- range (include "akri-mqtt.discoveryProperties" (dict "context" $ "entry" $entry) | fromYamlArray) -}}
+{{- range $kind, $source := .valueFrom -}}
+{{- $in := default (include "akri-mqtt.referenceNamespace" (dict "context" $ "namespace" $namespace)) $source.namespace -}}
+{{- $list := ternary "secrets" "configMaps" (eq $kind "secretKeyRef") -}}
+{{- $references = append $references (dict "of" (printf "%s/%s" $namespace $entry.name) "list" $list "name" $source.name "namespace" $in) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $references -}}
+{{- end -}}
+
+{{/* Where a reference without a namespace points to. In: dict "context" "namespace" (of the Configuration). */}}
+{{- define "akri-mqtt.referenceNamespace" -}}
+{{- ternary "default" .namespace (eq .context.Values.mode "akri") -}}
+{{- end -}}
+
+{{/* Bytes of an amount as programs (256MiB) or Kubernetes (1.5Gi) write it. In: the amount. */}}
+{{- define "akri-mqtt.bytes" -}}
+{{- $factors := dict "" 1.0 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12
+    "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 -}}
+{{- $number := regexFind "^[0-9.]+" . -}}
+{{- printf "%.0f" (mulf (float64 $number) (get $factors (trimPrefix $number . | trimSuffix "B"))) -}}
+{{- end -}}
+
+{{/* Milliseconds of a duration. In: the duration. */}}
+{{- define "akri-mqtt.milliseconds" -}}
+{{- $factors := dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000 "d" 86400000 -}}
+{{- $number := regexFind "^[0-9]+" . -}}
+{{- mul (int64 $number) (get $factors (trimPrefix $number .)) -}}
 {{- end -}}

@@ -14,13 +14,13 @@ labels:
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
 metadata:
-  name: {{ .name }}
-  namespace: {{ .namespace }}
+  name: {{ .name | quote }}
+  namespace: {{ .namespace | quote }}
   {{- include "akri-mqtt.rbacMetadata" .head | nindent 2 }}
 roleRef:
   apiGroup: rbac.authorization.k8s.io
   kind: Role
-  name: {{ .name }}
+  name: {{ .name | quote }}
 subjects:
   - {{ toYaml .subject | nindent 4 | trim }}
 {{- end -}}
@@ -29,31 +29,37 @@ subjects:
 {{- define "akri-mqtt.secretRoles" -}}
 {{- $name := printf "%s-%s" (include "akri-mqtt.clusterName" .context) .suffix -}}
 {{- range $namespace, $lists := include "akri-mqtt.secretNamespaces" .context | fromYaml }}
+{{- if or $lists.secrets $lists.configMaps }}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
 metadata:
-  name: {{ $name }}
-  namespace: {{ $namespace }}
+  name: {{ $name | quote }}
+  namespace: {{ $namespace | quote }}
   {{- include "akri-mqtt.rbacMetadata" $.head | nindent 2 }}
 rules:
+  {{- with $lists.secrets }}
   # discoveryProperties refer to Secrets here; a rotated one has to be seen.
   - apiGroups: [""]
     resources: [secrets]
-    {{- with $lists.secrets }}
+    {{- if not (has "*" .) }}
     resourceNames:
       {{- toYaml . | nindent 6 }}
     {{- end }}
     verbs: [{{ $.verbs }}]
+  {{- end }}
+  {{- with $lists.configMaps }}
   # discoveryProperties refer to ConfigMaps here.
   - apiGroups: [""]
     resources: [configmaps]
-    {{- with $lists.configMaps }}
+    {{- if not (has "*" .) }}
     resourceNames:
       {{- toYaml . | nindent 6 }}
     {{- end }}
     verbs: [{{ $.verbs }}]
+  {{- end }}
 ---
 {{ include "akri-mqtt.roleBinding" (dict "name" $name "namespace" $namespace "subject" $.subject "head" $.head) }}
+{{- end }}
 {{- end }}
 {{- end -}}

@@ -37,7 +37,8 @@ const SLACK: usize = 1 << 20;
 /// How long a handler may take to accept or refuse.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// A handler that hangs is noticed; its devices stay all the same.
-const PING_EVERY: Duration = Duration::from_secs(30);
+/// Not more often: servers of gRPC in C and Go end a connection that is pinged more than once in 5 minutes.
+const PING_EVERY: Duration = Duration::from_secs(330);
 const PING_WITHIN: Duration = Duration::from_secs(60);
 /// Characters of a handler's words that are kept.
 const MAX_WORDS: usize = 2_048;
@@ -64,6 +65,8 @@ pub(super) enum Happened {
     Failed {
         /// The handler does not want what it is asked.
         refused: bool,
+        /// It was reached.
+        answered: bool,
         reason: String,
     },
 }
@@ -110,7 +113,8 @@ impl Call {
             let Err(failed) = self.stream(&mut reader).await else {
                 return;
             };
-            let reason = self.ask.properties.redact(&failed.reason);
+            // Before it is shortened: a secret of which a part is cut is not found any more.
+            let reason = words(&self.ask.properties.redact(&failed.reason));
             self.metrics.failed(failed.failure);
             if said.as_ref() == Some(&reason) {
                 debug!(endpoint = %self.endpoint, reason, "Discover failed again");
@@ -119,7 +123,12 @@ impl Call {
                 said = Some(reason.clone());
             }
             let refused = failed.refused();
-            self.tell(Happened::Failed { refused, reason }).await;
+            let what = Happened::Failed {
+                refused,
+                answered: failed.failure != Failure::Unreachable,
+                reason,
+            };
+            self.tell(what).await;
             let wait = backoff.next(refused, started.elapsed(), rand::rng().random());
             if self.sleep(wait, registered).await {
                 backoff.reset();
@@ -218,8 +227,7 @@ async fn connect(endpoint: &Endpoint) -> Result<Channel, Failed> {
     let target = target
         .connect_timeout(CONNECT_WITHIN)
         .http2_keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_WITHIN)
-        .keep_alive_while_idle(true);
+        .keep_alive_timeout(PING_WITHIN);
     let connected = match endpoint {
         Endpoint::Unix(path) => {
             let path = path.clone();
@@ -241,7 +249,7 @@ fn unreachable(error: &tonic::transport::Error) -> Failed {
     }
     Failed {
         failure: Failure::Unreachable,
-        reason: words(&format!("the handler cannot be reached: {deepest}")),
+        reason: format!("the handler cannot be reached: {deepest}"),
     }
 }
 
@@ -266,10 +274,7 @@ fn failed(status: &Status) -> Failed {
         _ if message.is_empty() => format!("the handler answers with {:?}", status.code()),
         _ => message.to_owned(),
     };
-    Failed {
-        failure,
-        reason: words(&reason),
-    }
+    Failed { failure, reason }
 }
 
 /// As much of somebody's words as is kept, on one line.
@@ -286,7 +291,7 @@ mod tests {
     fn what_the_handler_says_is_told_from_a_broken_connection() {
         let refused = failed(&Status::invalid_argument("line 1, column 2:\nno topics"));
         assert_eq!(refused.failure, Failure::Refused);
-        assert_eq!(refused.reason, "line 1, column 2: no topics");
+        assert_eq!(words(&refused.reason), "line 1, column 2: no topics");
         assert_eq!(failed(&Status::internal("x")).failure, Failure::Error);
         let broken = Status::from_error(Box::new(std::io::Error::other("gone")));
         assert_eq!(failed(&broken).failure, Failure::Unreachable);

@@ -212,6 +212,7 @@ fn one_endpoint_that_works_is_enough_to_be_open() {
     bench.steer("mqtt", &book(&[("mqtt", "a"), ("mqtt", "b")]), "x");
     let failed = |reason: &str| Happened::Failed {
         refused: false,
+        answered: false,
         reason: reason.to_owned(),
     };
     bench.happened("b", failed("down"));

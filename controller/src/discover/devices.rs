@@ -114,6 +114,13 @@ pub(super) struct RawResponse {
     pub devices: Vec<Bytes>,
 }
 
+/// As much of a device as its id.
+#[derive(Clone, PartialEq, Message)]
+struct Named {
+    #[prost(string, tag = "1")]
+    id: String,
+}
+
 /// A list of one endpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct List {
@@ -141,8 +148,12 @@ impl Reader {
                 left_out.excess = left_out.excess.saturating_add(1);
                 continue;
             }
-            let Some(device) = decode(bytes) else {
+            let Some(device) = decode(bytes.clone()) else {
                 left_out.oversized = left_out.oversized.saturating_add(1);
+                // A device that was listed stays as it was, however it has grown.
+                if let Some((id, known)) = self.known(bytes) {
+                    devices.entry(id).or_insert(known);
+                }
                 continue;
             };
             if device.id.is_empty() {
@@ -161,6 +172,13 @@ impl Reader {
             devices: Arc::clone(&self.last),
             left_out,
         }
+    }
+
+    /// What the last list had under the id of this device.
+    fn known(&self, bytes: Bytes) -> Option<(Arc<str>, Arc<FoundDevice>)> {
+        let named = Named::decode(bytes).ok()?;
+        let (id, known) = self.last.get_key_value(named.id.as_str())?;
+        Some((Arc::clone(id), Arc::clone(known)))
     }
 
     fn found(&mut self, device: Device) -> Arc<FoundDevice> {

@@ -408,6 +408,27 @@ async fn entries_that_are_no_devices_are_counted_and_left_out() {
 }
 
 #[tokio::test]
+async fn listed_device_that_grows_too_large_stays_as_it_was() {
+    let scene = Scene::start().await;
+    let handler = scene.handler("a").await;
+    handler.conduct("x", Conduct::List(devices(&["a", "b"])));
+    scene.want(demand("x", json!([])));
+    scene.listed(&["a", "b"]).await;
+    let mut list = devices(&["b", "c"]);
+    list.push(Device {
+        id: "a".to_owned(),
+        properties: BTreeMap::from([("P".to_owned(), "x".repeat(70_000))]),
+        ..Device::default()
+    });
+    handler.conduct("x", Conduct::List(list));
+    scene.listed(&["a", "b", "c"]).await;
+    let finding = scene.finding().unwrap();
+    assert_eq!(finding.left_out.oversized, 1);
+    let grown = &finding.devices.unwrap()["a"];
+    assert_eq!(grown.properties.get("MQTT_DEVICE_ID"), Some("a"));
+}
+
+#[tokio::test]
 async fn a_response_of_many_megabytes_is_taken_and_one_beyond_the_limit_is_a_failure() {
     let scene = Scene::start().await;
     let handler = scene.handler("a").await;

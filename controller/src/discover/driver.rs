@@ -99,7 +99,14 @@ pub(super) async fn run(
                 reports.mark_unchanged();
                 driver.tell_all();
             }
-            Some(_) = driver.tasks.join_next() => {}
+            Some(ended) = driver.tasks.join_next() => {
+                if let Err(error) = ended
+                    && let Ok(panic) = error.try_into_panic()
+                {
+                    // With a call that is dead its Configuration would stand still: all begins anew.
+                    std::panic::resume_unwind(panic);
+                }
+            }
         }
     }
     drop(references);

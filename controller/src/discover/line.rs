@@ -3,7 +3,7 @@
 //!
 //! Other details are asked for beside the running stream, which is given up when the new one has sent
 //! its first list. Other properties alone take the running stream's place at once, because a handler
-//! carries a session on with new credentials only when the old stream is gone; if it refuses them,
+//! carries a session on with new credentials only when the old stream is gone; if it fails with them,
 //! the old ones are asked for again, beside them. The list stands through all of it.
 
 use std::sync::Arc;
@@ -130,9 +130,13 @@ impl Line {
                 self.list = Some(list);
                 self.promote(id, &mut commands);
             }
-            Happened::Failed { refused, reason } => {
+            Happened::Failed {
+                refused,
+                answered,
+                reason,
+            } => {
                 running.fail(refused, reason);
-                if refused {
+                if answered {
                     self.fall_back(id, ids, &mut commands);
                 }
             }
@@ -153,13 +157,13 @@ impl Line {
         }
     }
 
-    /// The new properties are refused: what was asked before is asked again, beside them.
+    /// The handler fails with the new properties: what was asked before is asked again, beside them.
     fn fall_back(&mut self, id: CallId, ids: &mut CallIds, commands: &mut Vec<Command>) {
-        let refused = self.next.as_ref().filter(|next| next.id == id);
+        let failed = self.next.as_ref().filter(|next| next.id == id);
         let Some(before) = self.proven.as_ref().filter(|_| self.current.is_none()) else {
             return;
         };
-        if refused.is_some_and(|next| next.ask != *before) {
+        if failed.is_some_and(|next| next.ask != *before) {
             self.current = Some(start(before, ids, commands));
         }
     }

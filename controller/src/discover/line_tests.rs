@@ -21,13 +21,24 @@ fn list(first: bool) -> Happened {
 fn refused() -> Happened {
     Happened::Failed {
         refused: true,
+        answered: true,
         reason: "wrong".to_owned(),
+    }
+}
+
+/// The handler has answered with another error.
+fn failed() -> Happened {
+    Happened::Failed {
+        refused: false,
+        answered: true,
+        reason: "broken".to_owned(),
     }
 }
 
 fn ended() -> Happened {
     Happened::Failed {
         refused: false,
+        answered: false,
         reason: "ended".to_owned(),
     }
 }
@@ -106,6 +117,15 @@ fn other_properties_take_the_place_of_the_old_ones_at_once() {
     assert!(bench.line.list().is_some());
     assert_eq!(bench.happened(2, list(true)), (vec![], true));
     assert_eq!(bench.want(&with("a", "new")), []);
+}
+
+#[test]
+fn handler_that_fails_with_other_properties_is_asked_with_the_old_ones_again() {
+    let mut bench = listed(&with("a", "old"));
+    bench.want(&with("a", "new"));
+    assert_eq!(bench.happened(2, ended()), (vec![], false));
+    let (commands, _) = bench.happened(2, failed());
+    assert_eq!(commands, [Command::Start(CallId(3), with("a", "old"))]);
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod testing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use akri_mqtt_crds::DiscoveryProperty;
 use tokio::sync::watch;
@@ -112,6 +113,8 @@ pub enum DiscoveryState {
 pub struct ServersReport {
     /// By name.
     pub servers: Vec<ServerReport>,
+    /// How long a device may be silent before it is offline; `None` where only announcements count.
+    pub offline_after: Option<Duration>,
 }
 
 impl ServersReport {
@@ -155,6 +158,8 @@ pub struct Discovery {
     demand: watch::Sender<Arc<BTreeMap<ConfigurationKey, Demand>>>,
     findings: Arc<Findings>,
     driver: JoinHandle<()>,
+    /// Cancelled when the driver has ended, however it did.
+    ended: CancellationToken,
     stop: DropGuard,
 }
 
@@ -165,18 +170,25 @@ impl Discovery {
         let stop = CancellationToken::new();
         let (demand, demanded) = watch::channel(Arc::default());
         let findings = Arc::<Findings>::default();
-        let driver = tokio::spawn(driver::run(
-            parts,
-            demanded,
-            Arc::clone(&findings),
-            stop.clone(),
-        ));
+        let ended = CancellationToken::new();
+        let end = ended.clone().drop_guard();
+        let run = driver::run(parts, demanded, Arc::clone(&findings), stop.clone());
+        let driver = tokio::spawn(async move {
+            let _end = end;
+            run.await;
+        });
         Self {
             demand,
             findings,
             driver,
+            ended,
             stop: stop.drop_guard(),
         }
+    }
+
+    /// Waits until it has died.
+    pub async fn ended(&self) {
+        self.ended.cancelled().await;
     }
 
     /// What all Configurations ask for now; it replaces what they asked for before. What has not

@@ -71,6 +71,8 @@ struct Asked {
     details: Option<String>,
     #[serde(default)]
     streams: u64,
+    /// In seconds.
+    offline_after: Option<f64>,
     #[serde(default)]
     servers: Vec<Server>,
 }
@@ -160,10 +162,13 @@ async fn ask(status: &Uri) -> Result<Presence, String> {
     }
 }
 
+/// What was read of one details text: its servers by name, and how long its devices may be silent.
+type Servers = (BTreeMap<String, ServerReport>, Option<Duration>);
+
 /// Of several requests with the same details, those count that have a stream; a server is reached
 /// when all of them reach it.
 fn read(presence: Presence) -> Reports {
-    let mut by_digest: BTreeMap<Digest, BTreeMap<String, ServerReport>> = BTreeMap::new();
+    let mut by_digest: BTreeMap<Digest, Servers> = BTreeMap::new();
     let open = presence
         .requests
         .into_iter()
@@ -172,7 +177,11 @@ fn read(presence: Presence) -> Reports {
         let Some(details) = asked.details else {
             continue;
         };
-        let servers = by_digest.entry(Digest(details)).or_default();
+        let (servers, patience) = by_digest.entry(Digest(details)).or_default();
+        let offline_after = asked
+            .offline_after
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        *patience = (*patience).max(offline_after);
         for server in asked.servers.into_iter().take(MAX_SERVERS) {
             let report = report(server);
             let known = servers
@@ -183,9 +192,12 @@ fn read(presence: Presence) -> Reports {
             }
         }
     }
-    let united = |(digest, servers): (Digest, BTreeMap<String, ServerReport>)| {
-        let servers = servers.into_values().collect();
-        (digest, Arc::new(ServersReport { servers }))
+    let united = |(digest, (servers, offline_after)): (Digest, Servers)| {
+        let report = ServersReport {
+            servers: servers.into_values().collect(),
+            offline_after,
+        };
+        (digest, Arc::new(report))
     };
     by_digest.into_iter().map(united).collect()
 }

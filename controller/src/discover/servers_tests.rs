@@ -22,7 +22,7 @@ async fn serve(answer: serde_json::Value) -> SocketAddr {
 
 fn asked(streams: u64, name: &str, connected: bool) -> serde_json::Value {
     json!({
-        "details": DIGITS, "request": "1a2b3c4d", "streams": streams,
+        "details": DIGITS, "request": "1a2b3c4d", "streams": streams, "offline_after": 1.5,
         "servers": [{
             "name": name, "connected": connected, "last_error": "refused", "since": "x",
             "refused_filters": [["a/#", "not authorized"]],
@@ -55,6 +55,7 @@ async fn the_handler_is_asked_and_what_it_says_is_found_by_the_details() {
     };
     let expected = ServersReport {
         servers: vec![server("a", true), server("b", false)],
+        offline_after: Some(Duration::from_millis(1_500)),
     };
     assert_eq!(*found.unwrap()[&Digest::of(DETAILS)], expected);
     assert!(!expected.all_connected());

@@ -28,6 +28,9 @@ pub(super) fn decide(
     settings: Option<&Settings>,
     needed: u32,
 ) -> BTreeSet<u32> {
+    if settings.is_some_and(|settings| settings.data_unclear) {
+        return (0..needed).collect();
+    }
     let data = settings.and_then(|settings| settings.data.as_ref());
     let mut missing: BTreeSet<u32> = match data {
         Some(_) => (0..needed).collect(),
@@ -59,6 +62,8 @@ pub(super) fn decide(
     if let Some(data) = data {
         for n in missing {
             create(desk, n, data, settings);
+            // The pod waits until it is known to be ours: a stranger's may have the name.
+            wait.insert(n);
         }
     }
     wait

@@ -70,6 +70,9 @@ impl Memory {
                 .saturating_add(memory.sum.ready);
             memory.counted = (memory.sum.wanted, memory.sum.ready);
             whole.note_trouble(&instance.name, kept && memory.trouble().is_some());
+        } else {
+            // Its sums went with it.
+            memory.counted = (0, 0);
         }
         if kept {
             memory.configuration = Some(configuration.clone());
@@ -108,9 +111,13 @@ pub(super) struct ConfigurationMemory {
     pub(super) stream: Option<u64>,
     /// The uid of the Configuration that it was for, and the handler.
     pub(super) listed_by: Option<(Arc<str>, Arc<str>)>,
-    /// Instances that were there when the stream began, and that it has not listed yet.
-    pub(super) held: BTreeSet<Arc<str>>,
-    pub(super) held_since: Option<Instant>,
+    /// Instances that were there when a stream began and that none has listed since, with the time from
+    /// which their hold counts.
+    pub(super) held: BTreeMap<Arc<str>, Instant>,
+    /// Servers that were not connected in the last plan: nothing of theirs can be listed.
+    pub(super) away: BTreeSet<String>,
+    /// Whether the last plan took Instances of Akri over.
+    pub(super) taking_over: bool,
     /// The stream of which it was said that Instances are held.
     pub(super) told_held: Option<u64>,
     /// Since when discovery does not work.

@@ -36,7 +36,7 @@ mod workloads;
 pub use action::{About, Action, Notice, Reason};
 pub use blueprint::{Blueprint, MAX_CAPACITY, Template};
 pub use memory::Memory;
-pub use roster::{ConfigurationInput, InstancesPlan, instances};
+pub use roster::{BATCH, ConfigurationInput, InstancesPlan, instances};
 pub use settings::{DataVolume, Settings, settings};
 pub use status::{StatusInput, status};
 pub use workloads::{InstanceInput, WorkloadsPlan, workloads};

@@ -55,7 +55,12 @@ pub(super) fn fate(
         .max(SignedDuration::ZERO)
         .unsigned_abs();
     let left = loss_after.saturating_sub(for_now);
-    if left.is_zero() {
+    // Where no other node is reached it is this side that is cut off, or there is nowhere to go.
+    let mut others = nodes.iter().filter(|(other, _)| ***other != *name);
+    let elsewhere = others.any(|(_, other)| other.unreachable_since.is_none());
+    if left.is_zero() && !elsewhere {
+        Fate::Fine(Some(loss_after.max(UNSEEN_FOR)))
+    } else if left.is_zero() {
         Fate::Lost(format!(
             "node {name} has been unreachable for {}",
             lasting(for_now)

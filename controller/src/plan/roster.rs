@@ -4,7 +4,8 @@
 //!
 //! Nothing is deleted before the first list. An Instance that is there when a stream begins is held:
 //! it stays for `mqtt.akri.sh/hold` although the lists lack it, until one has it; then it goes when
-//! one lacks it. Instances of another handler, which the Configuration named before, are not held.
+//! one lacks it. That time counts while its MQTT server is connected, and a stream that begins anew
+//! does not begin it anew. Instances of another handler, which the Configuration named before, are not held.
 //! An edit of `discoveryDetails` begins a stream like any other: devices that it no longer means stay
 //! for that time, since the first list cannot tell them from those that are only not seen yet.
 //!
@@ -14,6 +15,7 @@
 
 mod told;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,9 +29,18 @@ use super::naming;
 use super::render::instance::Wanted;
 use super::render::meta::{object, owned_by_configuration};
 use super::services::Case;
+use super::words::{counted, listed};
 use crate::discover::Finding;
 use crate::model::{ConfigurationKey, InstanceView, ServiceView};
 use crate::names;
+
+/// How long an Instance is held at least, unless the Configuration says otherwise.
+const HOLD: Duration = Duration::from_secs(300);
+
+/// Actions of one plan that are carried out before it is made again: a Configuration with thousands
+/// of new devices shall see in between that one has gone. More Instances than that are not written out
+/// in one plan, because all of them at once would be most of what this process needs of memory.
+pub const BATCH: usize = 128;
 
 /// What a plan of a Configuration looks at.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +64,8 @@ pub struct ConfigurationInput<'a> {
 pub struct InstancesPlan {
     /// In this order.
     pub actions: Vec<Action>,
+    /// Whether there is more to do than the actions.
+    pub more: bool,
     /// When to plan again although nothing has changed.
     pub next: Option<Duration>,
 }
@@ -82,6 +95,7 @@ pub fn instances(memory: &mut Memory, input: &ConfigurationInput<'_>, now: Now) 
                 about,
                 now,
                 plan: &mut plan,
+                written: 0,
                 memory: remembered,
             };
             desk.decide();
@@ -121,6 +135,8 @@ struct Desk<'a, 'b> {
     about: About,
     now: Now,
     plan: &'b mut InstancesPlan,
+    /// Instances that the plan writes.
+    written: usize,
     memory: &'b mut ConfigurationMemory,
 }
 
@@ -143,7 +159,7 @@ impl<'a> Desk<'a, '_> {
             (Some(finding), Some(devices)) => {
                 self.begin(finding.stream);
                 let assignment = assign(self.blueprint, devices, self.input.instances);
-                self.follow(assignment);
+                self.follow(assignment, finding);
             }
             _ => {
                 if self
@@ -181,12 +197,15 @@ impl<'a> Desk<'a, '_> {
         self.memory.stream = Some(stream);
         let (uid, handler) = (&self.blueprint.uid, &self.blueprint.handler);
         self.memory.listed_by = Some((Arc::clone(uid), Arc::clone(handler)));
-        self.memory.held = there.map(|view| Arc::clone(&view.name)).collect();
-        self.memory.held_since = Some(self.now.mono);
+        let (before, now) = (&self.memory.held, self.now.mono);
+        let since = |view: &InstanceView| before.get(&view.name).copied().unwrap_or(now);
+        self.memory.held = there
+            .map(|view| (Arc::clone(&view.name), since(view)))
+            .collect();
     }
 
     /// Makes the Instances what the list says.
-    fn follow(&mut self, found: Assignment<'a>) {
+    fn follow(&mut self, found: Assignment<'a>, finding: &Finding) {
         for (device, view) in found.known {
             self.memory.held.remove(&view.name);
             let wanted = Wanted::listed(self.blueprint, device);
@@ -198,7 +217,8 @@ impl<'a> Desk<'a, '_> {
             self.memory.held.remove(&view.name);
         }
         self.take_over(&found.akri);
-        self.leave(&found.unlisted);
+        self.wait_for_servers(finding, &found.unlisted);
+        self.leave(&found.unlisted, self.hold(finding));
         for (device, name) in &found.new {
             let wanted = Wanted::listed(self.blueprint, device);
             self.apply(&wanted, name);
@@ -208,6 +228,11 @@ impl<'a> Desk<'a, '_> {
     }
 
     fn apply(&mut self, wanted: &Wanted<'_>, name: &str) {
+        if self.written == BATCH {
+            self.plan.more = true;
+            return;
+        }
+        self.written += 1;
         let instance = wanted.object(self.blueprint, name);
         self.plan.actions.push(Action::ApplyInstance(instance));
     }
@@ -225,43 +250,85 @@ impl<'a> Desk<'a, '_> {
     }
 
     fn take_over(&mut self, akri: &[&InstanceView]) {
-        for view in akri.iter().filter(|view| !view.deleting) {
+        let there = akri.iter().filter(|view| !view.deleting);
+        let there: Vec<&InstanceView> = there.copied().collect();
+        for view in &there {
             self.plan.actions.push(delete(self.input, view));
+        }
+        // Once for all of them: a long plan is made again while they are fewer and fewer.
+        if !there.is_empty() && !self.memory.taking_over {
             let words = format!(
-                "Instance `{}` of Akri is made anew without nodes",
-                view.name
+                "{} of Akri made anew without nodes: {}",
+                counted(there.len(), "Instance"),
+                listed(there.iter().map(|view| &*view.name))
             );
             let notice = Notice::new(&self.about, Reason::TakenOver, words);
-            self.memory.said.say(&mut self.plan.actions, "", notice);
+            self.plan.actions.push(Action::Say(notice));
         }
+        self.memory.taking_over = !there.is_empty();
+    }
+
+    /// How long Instances are held.
+    fn hold(&self, finding: &Finding) -> Duration {
+        let report = finding.servers.as_ref();
+        let silent = report.and_then(|report| report.offline_after);
+        let default = silent.map_or(HOLD, |silent| silent.max(HOLD));
+        self.blueprint.settings.hold.unwrap_or(default)
+    }
+
+    /// While a server is away its devices cannot be listed: their time counts from its return.
+    fn wait_for_servers(&mut self, finding: &Finding, unlisted: &[&InstanceView]) {
+        let servers = finding.servers.iter().flat_map(|report| &report.servers);
+        let away: BTreeSet<String> = servers
+            .filter(|server| !server.connected)
+            .map(|server| server.name.clone())
+            .collect();
+        for view in unlisted {
+            let server = view.device.as_deref().and_then(|id| id.split_once('/'));
+            if let Some((server, _)) = server
+                && (away.contains(server) || self.memory.away.contains(server))
+                && let Some(since) = self.memory.held.get_mut(&view.name)
+            {
+                *since = self.now.mono;
+            }
+        }
+        self.memory.away = away;
+    }
+
+    /// How much longer an Instance that is not listed is held.
+    fn held_for(&self, view: &InstanceView, hold: Duration) -> Duration {
+        let same = view
+            .handler
+            .as_ref()
+            .is_none_or(|by| *by == self.blueprint.handler);
+        let since = self.memory.held.get(&view.name).filter(|_| same);
+        since.map_or(Duration::ZERO, |since| {
+            hold.saturating_sub(self.now.mono.saturating_duration_since(*since))
+        })
     }
 
     /// Deletes what is not listed, unless it is held.
-    fn leave(&mut self, unlisted: &[&InstanceView]) {
-        let since = self.memory.held_since.unwrap_or(self.now.mono);
-        let held_for = self.now.mono.saturating_duration_since(since);
-        let left = self.blueprint.settings.hold.saturating_sub(held_for);
-        if left.is_zero() {
-            self.memory.held.clear();
-        }
+    fn leave(&mut self, unlisted: &[&InstanceView], hold: Duration) {
+        let mut longest = Duration::ZERO;
         let mut held: Vec<&str> = Vec::new();
         let mut gone: Vec<&InstanceView> = Vec::new();
         for view in unlisted {
-            let same = view
-                .handler
-                .as_ref()
-                .is_none_or(|by| *by == self.blueprint.handler);
-            if same && self.memory.held.contains(&view.name) {
+            let left = self.held_for(view, hold);
+            if !left.is_zero() {
+                longest = longest.max(left);
+                self.plan.again(left);
                 held.push(&view.name);
                 self.keep(view);
-            } else if !view.deleting {
+                continue;
+            }
+            self.memory.held.remove(&view.name);
+            if !view.deleting {
                 gone.push(view);
                 self.plan.actions.push(delete(self.input, view));
             }
         }
         if !held.is_empty() {
-            self.plan.again(left);
-            self.tell_held(&held, left);
+            self.tell_held(&held, longest);
         }
         self.tell_gone(&gone);
     }

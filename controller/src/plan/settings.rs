@@ -1,5 +1,5 @@
 //! What the annotations `mqtt.akri.sh/…` of a Configuration say. In: the Configuration. Out: settings,
-//! and for every value that is wrong a sentence; the default stands in for it.
+//! and for every value that is wrong a sentence; the default stands in for it, but for claims: nothing is done about them then.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,14 +27,17 @@ pub struct DataVolume {
 /// Options of a Configuration that only agentless mode has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// How long an Instance that exists when a stream begins is kept without being listed.
-    pub hold: Duration,
+    /// How long an Instance that exists when a stream begins is kept without being listed; `None`: as
+    /// long as its device may be silent, at least 5m.
+    pub hold: Option<Duration>,
     /// After how long on an unreachable node a pod is made anew.
     pub node_loss_after: Duration,
     /// A claim for every pod, instead of what the template says.
     pub data: Option<DataVolume>,
     /// How long a claim outlives its device.
     pub retention: Duration,
+    /// Whether what is said about claims cannot be read: none is made or deleted, and no pod, until it can.
+    pub data_unclear: bool,
     /// The StatefulSet that serves the devices; there is no pod per device then.
     pub pool: Option<Arc<str>>,
 }
@@ -42,10 +45,11 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            hold: 5 * MINUTE,
+            hold: None,
             node_loss_after: MINUTE,
             data: None,
             retention: 24 * HOUR,
+            data_unclear: false,
             pool: None,
         }
     }
@@ -59,11 +63,17 @@ pub fn settings(configuration: &Configuration) -> (Settings, Vec<String>) {
         faults: Vec::new(),
     };
     let default = Settings::default();
+    let data = reader.read(names::DATA_VOLUME, data_volume);
+    let retention = reader.duration(names::DATA_RETENTION);
+    let data_unclear = !reader.faults.is_empty();
     let settings = Settings {
-        hold: reader.duration(names::HOLD, default.hold),
-        node_loss_after: reader.duration(names::NODE_LOSS_AFTER, default.node_loss_after),
-        data: reader.read(names::DATA_VOLUME, data_volume),
-        retention: reader.duration(names::DATA_RETENTION, default.retention),
+        hold: reader.duration(names::HOLD),
+        node_loss_after: reader
+            .duration(names::NODE_LOSS_AFTER)
+            .unwrap_or(default.node_loss_after),
+        data,
+        data_unclear,
+        retention: retention.unwrap_or(default.retention),
         pool: reader.read(names::POOL, |text| {
             naming::is_label(text)
                 .then(|| text.into())
@@ -100,11 +110,10 @@ impl Reader<'_> {
         }
     }
 
-    fn duration(&mut self, name: &str, default: Duration) -> Duration {
+    fn duration(&mut self, name: &str) -> Option<Duration> {
         self.read(name, |text| {
             duration(text).ok_or("a duration such as 500ms, 30s, 5m, 24h or 7d")
         })
-        .unwrap_or(default)
     }
 }
 
@@ -189,13 +198,14 @@ mod tests {
     #[test]
     fn every_annotation_is_read() {
         let expected = Settings {
-            hold: Duration::ZERO,
+            hold: Some(Duration::ZERO),
             node_loss_after: Duration::from_millis(500),
             data: Some(DataVolume {
                 size: "1.5Gi".into(),
                 class: Some("fast.ssd".into()),
             }),
             retention: Duration::from_secs(7 * 24 * 3600),
+            data_unclear: false,
             pool: Some("monitors".into()),
         };
         let read = with(&[
@@ -217,15 +227,19 @@ mod tests {
             (names::DATA_RETENTION, "9999999999999d"),
             (names::POOL, "No_Name"),
         ]);
-        assert_eq!(read, Settings::default());
+        let expected = Settings {
+            data_unclear: true,
+            ..Settings::default()
+        };
+        assert_eq!(read, expected);
         let duration = "allowed is a duration such as 500ms, 30s, 5m, 24h or 7d";
         assert_eq!(
             faults,
             [
-                format!("annotation mqtt.akri.sh/hold: found `soon`, {duration}"),
-                format!("annotation mqtt.akri.sh/node-loss-after: found `-1s`, {duration}"),
                 "annotation mqtt.akri.sh/data-volume: found `0Gi`, allowed is a size such as 1Gi, or a size and a storage class such as 1Gi,fast".to_owned(),
                 format!("annotation mqtt.akri.sh/data-retention: found `9999999999999d`, {duration}"),
+                format!("annotation mqtt.akri.sh/hold: found `soon`, {duration}"),
+                format!("annotation mqtt.akri.sh/node-loss-after: found `-1s`, {duration}"),
                 "annotation mqtt.akri.sh/pool: found `No_Name`, allowed is the name of a StatefulSet".to_owned(),
             ]
         );

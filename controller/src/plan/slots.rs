@@ -64,7 +64,7 @@ impl<'a> Making<'a> {
 
     /// Whether a pod was made from something else.
     fn is_outdated(&self, pod: &PodView) -> bool {
-        is_outdated(pod.template.as_deref(), &self.digest)
+        !self.blueprint.settings.data_unclear && is_outdated(pod.template.as_deref(), &self.digest)
     }
 
     fn pod(&self, namespace: &str, name: &str, replacement: bool) -> Value {

@@ -118,14 +118,17 @@ impl Resolved {
     #[must_use]
     pub fn redact(&self, text: &str) -> String {
         let secret = self.secret.iter().filter_map(|name| self.values.get(name));
-        let mut redacted = text.to_owned();
-        for value in secret.filter_map(|value| std::str::from_utf8(value).ok()) {
-            let parts = [value, value.trim()];
-            for part in parts.iter().filter(|part| part.len() >= MIN_REDACTED) {
-                redacted = redacted.replace(part, "…");
-            }
-        }
-        redacted
+        let values = secret.filter_map(|value| std::str::from_utf8(value).ok());
+        // Also line by line: who repeats a key may put it on one line.
+        let mut parts: Vec<&str> = values
+            .flat_map(|value| [value, value.trim()].into_iter().chain(value.lines()))
+            .filter(|part| part.len() >= MIN_REDACTED)
+            .collect();
+        // One value may be a part of another.
+        parts.sort_unstable_by_key(|part| std::cmp::Reverse(part.len()));
+        parts
+            .into_iter()
+            .fold(text.to_owned(), |text, part| text.replace(part, "…"))
     }
 }
 

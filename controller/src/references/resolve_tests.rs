@@ -215,6 +215,29 @@ fn no_value_is_shown_or_repeated() {
 }
 
 #[test]
+fn key_of_many_lines_and_value_within_another_are_not_repeated_either() {
+    let case = Case::new(&[(
+        object(Kind::Secret, "plant", "s"),
+        present(&[
+            ("key", "-----BEGIN-----\nQUJDREVG\n-----END-----\n"),
+            ("long", "abcdefghij"),
+            ("short", "cdefgh"),
+        ]),
+    )]);
+    let from = |name, key| secret(name, json!({"name": "s", "key": key}));
+    let resolved = case
+        .resolve(json!([
+            from("K", "key"),
+            from("A", "short"),
+            from("B", "long")
+        ]))
+        .unwrap();
+    let words = "bad key: -----BEGIN----- QUJDREVG -----END-----, bad password: abcdefghij";
+    let redacted = resolved.redact(words);
+    assert_eq!(redacted, "bad key: … … …, bad password: …");
+}
+
+#[test]
 fn values_that_do_not_fit_into_a_message_are_refused() {
     let large = "x".repeat(MAX_VALUES + 1);
     let why = Case::new(&[]).why(json!([{"name": "P", "value": large}]));

@@ -33,6 +33,8 @@ const BODY_BYTES: usize = 4 * 1024 * 1024;
 const AT_A_TIME: usize = 4;
 /// From the first byte to the verdict; the API server asks for at most 30 s and 5 s in our chart.
 const WITHIN: Duration = Duration::from_secs(5);
+/// Of that, for the bytes.
+const READ_WITHIN: Duration = Duration::from_secs(1);
 
 /// Which webhook this is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,9 +154,10 @@ async fn judged(shared: &Shared, body: Body) -> Response {
     let Ok(_turn) = shared.turns.acquire().await else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
-    let Ok(bytes) = to_bytes(body, BODY_BYTES).await else {
+    // An API server sends a review at once; whoever is slow shall not keep others from their turn.
+    let Ok(Ok(bytes)) = timeout(READ_WITHIN, to_bytes(body, BODY_BYTES)).await else {
         shared.metrics.count(Verdict::Unreadable);
-        let message = "the review cannot be read, or is larger than 4 MiB\n";
+        let message = "the review cannot be read in time, or is larger than 4 MiB\n";
         return (StatusCode::PAYLOAD_TOO_LARGE, message).into_response();
     };
     match review::review(&bytes) {

@@ -194,8 +194,13 @@ impl World {
     }
 
     /// An object is gone. Returns the keys that this concerns.
-    pub fn remove<S: Seen>(&mut self, namespace: &str, name: &str, uid: &str) -> Vec<Key> {
-        let Some(object) = S::store(self).remove(namespace, name, uid) else {
+    pub fn remove<S: Seen>(
+        &mut self,
+        namespace: &str,
+        name: &str,
+        version: (&str, u64),
+    ) -> Vec<Key> {
+        let Some(object) = S::store(self).remove(namespace, name, version) else {
             return Vec::new();
         };
         let mut keys = S::keys(self, &object);

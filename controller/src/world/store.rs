@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// Uids of deleted objects that are remembered. An answer to a write is looked at at once, so that
-/// few deletions can overtake it.
+/// Deleted objects that are remembered by uid and version. An answer to a write is looked at at once,
+/// so that few deletions can overtake it.
 const GRAVES: usize = 1_024;
 
 /// An object as it was observed.
@@ -34,7 +34,7 @@ pub struct Store<V> {
     by_namespace: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Observed<V>>>,
     /// What has been listed so far, for each list that is under way.
     listed: BTreeMap<Scope, Names>,
-    graves: VecDeque<Arc<str>>,
+    graves: VecDeque<(Arc<str>, u64)>,
     length: usize,
 }
 
@@ -85,7 +85,11 @@ impl<V: PartialEq> Store<V> {
     /// A watch has reported an object, or an answer has. Returns whether anything that is kept has
     /// changed, and the object that had the name before if it was another one.
     pub fn put(&mut self, mut object: Observed<V>) -> bool {
-        if self.graves.contains(&object.uid) {
+        // A newer one is back: it had lost the label by which it is watched.
+        let dead = |(uid, version): &(Arc<str>, u64)| {
+            *uid == object.uid && (object.version == 0 || object.version <= *version)
+        };
+        if self.graves.iter().any(dead) {
             return false;
         }
         for (scope, listed) in &mut self.listed {
@@ -121,12 +125,17 @@ impl<V: PartialEq> Store<V> {
         }
     }
 
-    /// An object is gone: removes and returns it, unless its name belongs to another one by now.
-    pub fn remove(&mut self, namespace: &str, name: &str, uid: &str) -> Option<Observed<V>> {
+    /// An object is gone as of this version: removes and returns it, unless its name belongs to another one by now.
+    pub fn remove(
+        &mut self,
+        namespace: &str,
+        name: &str,
+        (uid, version): (&str, u64),
+    ) -> Option<Observed<V>> {
         if self.graves.len() >= GRAVES {
             self.graves.pop_front();
         }
-        self.graves.push_back(uid.into());
+        self.graves.push_back((uid.into(), version));
         let objects = self.by_namespace.get_mut(namespace)?;
         if objects.get(name)?.uid.as_ref() != uid {
             return None;
@@ -236,11 +245,20 @@ mod tests {
     fn late_answer_does_not_bring_a_deleted_object_back() {
         let mut store = Store::default();
         assert!(store.put(object("a", "p", "old", 5)));
-        assert!(store.remove("a", "p", "old").is_some());
+        assert!(store.remove("a", "p", ("old", 9)).is_some());
         assert!(!store.put(object("a", "p", "old", 4)));
         assert!(store.is_empty());
         assert!(store.put(object("a", "p", "new", 6)));
-        assert!(store.remove("a", "p", "old").is_none());
+        assert!(store.remove("a", "p", ("old", 9)).is_none());
+        assert_eq!(names(&store), ["a/p"]);
+    }
+
+    #[test]
+    fn object_that_gets_its_label_back_is_seen_again() {
+        let mut store = Store::default();
+        store.put(object("a", "p", "u", 5));
+        store.remove("a", "p", ("u", 6));
+        assert!(store.put(object("a", "p", "u", 7)));
         assert_eq!(names(&store), ["a/p"]);
     }
 

@@ -117,7 +117,14 @@ pub async fn watch_all(watches: Watches, synced: impl FnOnce() + Send) {
     drop(listed);
     let _ = lists.recv().await;
     synced();
-    while tasks.join_next().await.is_some() {}
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended
+            && let Ok(panic) = error.try_into_panic()
+        {
+            // A kind that nobody watches any more would look as it did for ever.
+            std::panic::resume_unwind(panic);
+        }
+    }
 }
 
 impl Watches {
@@ -225,9 +232,10 @@ impl Follower {
                 self.put(object)
             }
             Event::Delete(object) => match object.read() {
-                Some(gone) => self
-                    .world()
-                    .remove::<S>(&gone.namespace, &gone.name, &gone.uid),
+                Some(gone) => {
+                    self.world()
+                        .remove::<S>(&gone.namespace, &gone.name, (&gone.uid, gone.version))
+                }
                 None => Vec::new(),
             },
         };

@@ -144,6 +144,13 @@ impl TestPod {
         self.told(&format!("/node/kill/{id}"), &()).await
     }
 
+    /// Resident memory of a container of its node, in KiB; see [`Self::start_on_node`].
+    pub async fn resident(&self, id: &str) -> u64 {
+        self.ask("GET", &format!("/node/resident/{id}"), &())
+            .await
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
     /// Its processes.
     pub async fn processes(&self) -> BTreeMap<String, State> {
         self.ask("GET", "/processes", &())

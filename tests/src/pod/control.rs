@@ -55,6 +55,7 @@ pub fn routes() -> Router {
         .route("/fetch", post(fetch))
         .route("/publish", post(publish))
         .route("/node/kill/{container}", post(kill_container))
+        .route("/node/resident/{container}", get(resident))
         .with_state(Processes::default())
 }
 
@@ -81,6 +82,11 @@ async fn kill_container(Path(container): Path<String>) -> Answer<u64> {
     processes::kill_container(&container)
         .map(Json)
         .map_err(failed)
+}
+
+/// Resident memory of a container of this node, in KiB.
+async fn resident(Path(container): Path<String>) -> Answer<u64> {
+    processes::resident(&container).map(Json).map_err(failed)
 }
 
 async fn fetch(Json(fetch): Json<Fetch>) -> Answer<Fetched> {

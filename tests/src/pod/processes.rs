@@ -125,22 +125,40 @@ impl Processes {
     }
 }
 
-/// Kills every process whose control group has the id of a container in its path, as the kubelet
-/// names it; the time just before, in milliseconds since 1970.
+/// Kills every process of a container of this node; the time just before, in milliseconds since 1970.
 pub fn kill_container(id: &str) -> anyhow::Result<u64> {
-    ensure!(id.len() >= 32, "{id:?} is no id of a container");
     let at = now_ms();
-    let mut killed = 0;
+    for pid in in_container(id)? {
+        kill_process(Pid::from_raw(pid).context("a process id")?, Signal::KILL)?;
+    }
+    Ok(at)
+}
+
+/// Resident memory of the processes of a container of this node, in KiB.
+pub fn resident(id: &str) -> anyhow::Result<u64> {
+    let mut sum = 0;
+    for pid in in_container(id)? {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        sum += number.context("VmRSS")?.parse::<u64>()?;
+    }
+    Ok(sum)
+}
+
+/// The processes whose control group has the id of a container in its path, as the kubelet names it.
+fn in_container(id: &str) -> anyhow::Result<Vec<i32>> {
+    ensure!(id.len() >= 32, "{id:?} is no id of a container");
+    let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc")?.flatten() {
         let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else {
             continue;
         };
         let groups = std::fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
         if groups.contains(id) {
-            kill_process(Pid::from_raw(pid).context("a process id")?, Signal::KILL)?;
-            killed += 1;
+            found.push(pid);
         }
     }
-    ensure!(killed > 0, "no process of {id} is visible here");
-    Ok(at)
+    ensure!(!found.is_empty(), "no process of {id} is visible here");
+    Ok(found)
 }

@@ -32,8 +32,8 @@
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, watch, create, delete]
-# Events on Configurations and Instances answer "why?"; patch counts one that is repeated.
+# Events on Configurations and Instances answer "why?".
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 {{- end -}}

@@ -7,7 +7,7 @@ const R1: &str = "plant-a/r1";
 const R2: &str = "plant-a/r2";
 const R1_NAME: &str = "c-35ced2";
 
-fn name(id: &str) -> String {
+pub(super) fn name(id: &str) -> String {
     naming::short("c", id)
 }
 
@@ -144,6 +144,79 @@ fn what_is_there_when_a_stream_begins_is_held_for_a_while() {
     assert_eq!(cluster.words(), Vec::<String>::new());
     assert_eq!(cluster.done(), Vec::<String>::new());
     cluster.pass(1);
+    cluster.settle();
+    assert_eq!(
+        cluster.done(),
+        ["delete instance c-35ced2", "delete pod c-35ced2-0"]
+    );
+}
+
+#[test]
+fn hold_counts_from_the_return_of_the_devices_own_server() {
+    let mut cluster = Cluster::with_pods();
+    cluster.list(&[R1, "plant-b/r9"]);
+    cluster.settle();
+    cluster.restart();
+    cluster.servers(
+        vec![server("plant-a", Some("refused")), server("plant-b", None)],
+        None,
+    );
+    cluster.list_anew(&[]);
+    cluster.settle();
+    cluster.done();
+    cluster.pass(300);
+    cluster.settle();
+    let other = name("plant-b/r9");
+    assert_eq!(
+        cluster.done(),
+        [
+            format!("delete instance {other}"),
+            format!("delete pod {other}-0"),
+        ]
+    );
+    cluster.pass(3_600);
+    cluster.servers(vec![server("plant-a", None), server("plant-b", None)], None);
+    cluster.settle();
+    cluster.pass(299);
+    cluster.settle();
+    assert_eq!(cluster.done(), Vec::<String>::new());
+    cluster.pass(1);
+    cluster.settle();
+    assert_eq!(
+        cluster.done(),
+        ["delete instance c-35ced2", "delete pod c-35ced2-0"]
+    );
+}
+
+#[test]
+fn hold_is_as_long_as_a_device_may_be_silent_unless_it_is_set() {
+    let mut cluster = Cluster::with_pods();
+    cluster.list(&[R1]);
+    cluster.settle();
+    cluster.servers(
+        vec![server("plant-a", None)],
+        Some(Duration::from_secs(3_600)),
+    );
+    cluster.list_anew(&[]);
+    cluster.settle();
+    assert_eq!(cluster.next, Some(Duration::from_secs(3_600)));
+    cluster.annotate(names::HOLD, "1m");
+    cluster.settle();
+    assert_eq!(cluster.next, Some(Duration::from_secs(60)));
+}
+
+#[test]
+fn stream_that_begins_anew_does_not_begin_a_hold_anew() {
+    let mut cluster = Cluster::with_pods();
+    cluster.list(&[R1, R2]);
+    cluster.settle();
+    cluster.list_anew(&[R2]);
+    cluster.settle();
+    cluster.pass(200);
+    cluster.list_anew(&[R2]);
+    cluster.settle();
+    cluster.done();
+    cluster.pass(100);
     cluster.settle();
     assert_eq!(
         cluster.done(),
@@ -389,7 +462,7 @@ fn instances_of_akri_are_made_anew_when_their_devices_are_listed() {
     assert_eq!(
         cluster.words(),
         [
-            "TakenOver: Instance `c-35ced2` of Akri is made anew without nodes".to_owned(),
+            "TakenOver: 1 Instance of Akri made anew without nodes: c-35ced2".to_owned(),
             format!(
                 "DevicesHeld: 1 Instance not listed since the handler's stream began, kept for 5m more (mqtt.akri.sh/hold): {}",
                 name(R2)

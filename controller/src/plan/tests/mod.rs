@@ -2,7 +2,6 @@
 
 mod devices;
 mod histories;
-mod instances;
 mod pods;
 mod rendering;
 mod rollouts;
@@ -20,7 +19,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::discover::{Devices, DiscoveryState, Finding, FoundDevice, LeftOut};
+use crate::discover::{
+    Devices, DiscoveryState, Finding, FoundDevice, LeftOut, ServerReport, ServersReport,
+};
 use crate::model::*;
 use crate::names;
 
@@ -146,6 +147,15 @@ impl Cluster {
     pub(super) fn list_anew(&mut self, ids: &[&str]) {
         self.finding.get_or_insert_with(finding).stream += 1;
         self.list(ids);
+    }
+
+    /// What the handler's admin port says.
+    pub(super) fn servers(&mut self, servers: Vec<ServerReport>, offline_after: Option<Duration>) {
+        let report = Arc::new(ServersReport {
+            servers,
+            offline_after,
+        });
+        self.finding.get_or_insert_with(finding).servers = Some(report);
     }
 
     /// The controller starts again, and has not heard of its handlers.
@@ -551,6 +561,15 @@ pub(super) fn finding() -> Finding {
         devices: None,
         left_out: LeftOut::default(),
         servers: None,
+    }
+}
+
+pub(super) fn server(name: &str, error: Option<&str>) -> ServerReport {
+    ServerReport {
+        name: name.to_owned(),
+        connected: error.is_none(),
+        error: error.map(str::to_owned),
+        refused_filters: Vec::new(),
     }
 }
 

@@ -173,13 +173,32 @@ fn pods_of_a_node_that_does_not_answer_are_made_elsewhere_after_a_minute_or_what
 }
 
 #[test]
+fn pods_stay_where_they_are_while_no_other_node_answers() {
+    let mut cluster = settled();
+    let silent = NodeView {
+        unreachable_since: Some(cluster.now.wall),
+        ..NodeView::default()
+    };
+    cluster.nodes = [("n1".into(), silent.clone()), ("n2".into(), silent)].into();
+    cluster.pass(3_600);
+    cluster.settle();
+    assert_eq!(cluster.done(), Vec::<String>::new());
+    cluster.nodes.insert("n2".into(), NodeView::default());
+    cluster.settle();
+    assert_eq!(
+        cluster.done(),
+        ["force pod c-35ced2-0", "create pod c-35ced2-0"]
+    );
+}
+
+#[test]
 fn pods_of_a_device_that_is_gone_do_not_wait_for_a_lost_node() {
     let mut cluster = settled();
     let silent = NodeView {
         unreachable_since: Some(cluster.now.wall),
         ..NodeView::default()
     };
-    cluster.nodes = [("n1".into(), silent)].into();
+    cluster.nodes = [("n1".into(), silent), ("n2".into(), NodeView::default())].into();
     cluster.list(&[]);
     cluster.settle();
     assert_eq!(

@@ -3,7 +3,6 @@
 use akri_mqtt_crds::{ConfigurationStatus, status as kind};
 
 use super::*;
-use crate::discover::{ServerReport, ServersReport};
 
 fn of(cluster: &Cluster, previous: Option<&ConfigurationStatus>) -> ConfigurationStatus {
     let blueprint = cluster.blueprint().unwrap();
@@ -27,18 +26,8 @@ fn said(status: &ConfigurationStatus, kind: &str) -> String {
         })
 }
 
-fn server(name: &str, error: Option<&str>) -> ServerReport {
-    ServerReport {
-        name: name.to_owned(),
-        connected: error.is_none(),
-        error: error.map(str::to_owned),
-        refused_filters: Vec::new(),
-    }
-}
-
 fn report(cluster: &mut Cluster, servers: Vec<ServerReport>) {
-    let report = Arc::new(ServersReport { servers });
-    cluster.finding.as_mut().unwrap().servers = Some(report);
+    cluster.servers(servers, None);
 }
 
 #[test]

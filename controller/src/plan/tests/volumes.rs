@@ -1,5 +1,6 @@
 //! Claims: made with pods, kept after the device, found again, deleted in the end.
 
+use super::devices::name;
 use super::*;
 
 const R1: &str = "plant-a/r1";
@@ -50,6 +51,30 @@ fn a_claim_is_made_before_its_pod_and_nothing_owns_it() {
             },
         })
     );
+}
+
+#[test]
+fn wrong_word_about_claims_changes_no_pod_and_deletes_no_claim() {
+    for (annotation, wrong) in [(names::DATA_VOLUME, "1GiB"), (names::DATA_RETENTION, "7dd")] {
+        let mut cluster = with_claims(pod_spec("one"));
+        cluster.done();
+        cluster.annotate(annotation, wrong);
+        cluster.pass(3 * 24 * 3_600);
+        cluster.settle();
+        assert_eq!(cluster.done(), Vec::<String>::new(), "{annotation}");
+        // A device that comes gets its pod when it is mended.
+        cluster.list(&[R1, "plant-a/r2"]);
+        cluster.settle();
+        let (new, made) = (name("plant-a/r2"), cluster.done());
+        assert_eq!(made, [format!("apply {new}")], "{annotation}");
+        cluster.annotate(names::DATA_VOLUME, "1Gi,fast");
+        cluster.annotate(names::DATA_RETENTION, "7d");
+        cluster.settle();
+        assert!(
+            cluster.done().contains(&format!("create pod {new}-0")),
+            "{annotation}"
+        );
+    }
 }
 
 fn volumes(cluster: &Cluster) -> (Value, Value) {
