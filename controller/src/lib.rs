@@ -15,6 +15,7 @@ pub mod limiter;
 pub mod metrics;
 pub mod model;
 pub mod names;
+mod panics;
 pub mod plan;
 pub mod queue;
 pub mod realm;

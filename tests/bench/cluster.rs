@@ -2,7 +2,14 @@
 //! cluster`, built as they are released. Out: one line for each figure, with its limit; the peer is
 //! the same work done by this program itself, straight against the API server.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
+#![allow(
+    missing_docs,
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::unwrap_used
+)]
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -102,7 +109,6 @@ fn first_seen(
 
 fn seconds(from: u64, times: &BTreeMap<String, u64>) -> f64 {
     let last = times.values().copied().max().unwrap_or_default();
-    #[allow(clippy::cast_precision_loss)]
     let ms = last.saturating_sub(from) as f64;
     ms / 1_000.0
 }
@@ -295,7 +301,6 @@ async fn many(scene: &Scene, with_services: bool) {
     }
     scene.settled(QUIET).await;
     let made = since(&before, &requests(scene).await);
-    #[allow(clippy::cast_precision_loss)]
     let each = made.values().sum::<f64>() / MANY as f64;
     println!(
         "cluster/many: {MANY} devices at once {words}: everything made after {took:.1} s (limit 30 s); {each:.2} requests a device: {made:?}"

@@ -121,6 +121,8 @@ fn configuration(title: &str, value: &Value) {
             check(&format!("{title}{pointer}"), part);
         }
     }
+    akri_mqtt_crds::akri_webhook_accepts(value)
+        .unwrap_or_else(|refused| panic!("{title}: {refused}"));
     let details = text(value, "/spec/discoveryHandler/discoveryDetails");
     Details::parse(details).unwrap_or_else(|faults| panic!("{title}: {faults}\n{details}"));
 }
@@ -518,6 +520,26 @@ fn examples_name_their_mqtt_server_once_and_run_pods_that_kubernetes_knows() {
         }
     }
     assert!(found >= 6, "{found}");
+}
+
+#[test]
+fn examples_pass_akris_webhook() {
+    let mut files = Vec::new();
+    files_under(&chart::directory().join("../../examples"), &mut files);
+    let mut found = 0;
+    for path in files
+        .iter()
+        .filter(|path| path.extension().is_some_and(|end| end == "yaml"))
+    {
+        for value in chart::documents(&std::fs::read_to_string(path).unwrap()) {
+            if text(&value, "/kind") == "Configuration" {
+                found += 1;
+                akri_mqtt_crds::akri_webhook_accepts(&value)
+                    .unwrap_or_else(|refused| panic!("{}: {refused}", path.display()));
+            }
+        }
+    }
+    assert!(found >= 8, "{found}");
 }
 
 fn strictly_one_of_the_others(title: &str, value: &Value) {

@@ -16,6 +16,7 @@ use super::servers::{self, Digest, Reports};
 use super::{Demand, Metrics, Parts};
 use crate::handlers::{Book, Handlers};
 use crate::model::ConfigurationKey;
+use crate::panics;
 use crate::references::{self, Known, References, Rules};
 
 /// News of calls that may wait: each may hold a whole list.
@@ -99,14 +100,8 @@ pub(super) async fn run(
                 reports.mark_unchanged();
                 driver.tell_all();
             }
-            Some(ended) = driver.tasks.join_next() => {
-                if let Err(error) = ended
-                    && let Ok(panic) = error.try_into_panic()
-                {
-                    // With a call that is dead its Configuration would stand still: all begins anew.
-                    std::panic::resume_unwind(panic);
-                }
-            }
+            // With a call that is dead its Configuration would stand still: all begins anew.
+            Some(ended) = driver.tasks.join_next() => panics::pass_on(ended),
         }
     }
     drop(references);

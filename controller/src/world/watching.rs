@@ -20,6 +20,7 @@ use super::{
     ServiceSeen, World,
 };
 use crate::names::{MANAGED_BY, MANAGER};
+use crate::panics;
 use crate::queue::Queue;
 use crate::requests::words;
 
@@ -118,12 +119,8 @@ pub async fn watch_all(watches: Watches, synced: impl FnOnce() + Send) {
     let _ = lists.recv().await;
     synced();
     while let Some(ended) = tasks.join_next().await {
-        if let Err(error) = ended
-            && let Ok(panic) = error.try_into_panic()
-        {
-            // A kind that nobody watches any more would look as it did for ever.
-            std::panic::resume_unwind(panic);
-        }
+        // A kind that nobody watches any more would look as it did for ever.
+        panics::pass_on(ended);
     }
 }
 

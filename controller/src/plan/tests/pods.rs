@@ -179,7 +179,7 @@ fn pods_stay_where_they_are_while_no_other_node_answers() {
         unreachable_since: Some(cluster.now.wall),
         ..NodeView::default()
     };
-    cluster.nodes = [("n1".into(), silent.clone()), ("n2".into(), silent)].into();
+    cluster.nodes = [("n1".into(), silent), ("n2".into(), silent)].into();
     cluster.pass(3_600);
     cluster.settle();
     assert_eq!(cluster.done(), Vec::<String>::new());
