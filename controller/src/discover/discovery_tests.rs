@@ -57,6 +57,12 @@ async fn register(directory: &Path, endpoint: &str) -> Result<(), Status> {
 }
 
 impl Scene {
+    /// The Secret that the password is in has this value, in base64.
+    fn keeps(&self, password: &str) {
+        self.api
+            .put("plant/secrets/s", "Secret", json!({"p": password}));
+    }
+
     async fn start() -> Self {
         let directory = tempfile::Builder::new().prefix("akri").tempdir().unwrap();
         let (shutdown, api) = (Shutdown::new(), FakeApi::new());
@@ -260,17 +266,13 @@ async fn refused_details_are_shown_in_the_handlers_words_and_tried_again_slowly(
 #[tokio::test]
 async fn a_rotated_secret_opens_a_new_stream_and_one_that_vanishes_changes_nothing_but_the_state() {
     let scene = Scene::start().await;
-    scene
-        .api
-        .put("plant/secrets/s", "Secret", json!({"p": "b2xk"}));
+    scene.keeps("b2xk");
     let handler = scene.handler("a").await;
     handler.lists("x", &["a"]);
     scene.want(demand("x", password()));
     scene.listed(&["a"]).await;
     assert_eq!(handler.property("MQTT_PASSWORD").unwrap(), "old");
-    scene
-        .api
-        .put("plant/secrets/s", "Secret", json!({"p": "bmV3"}));
+    scene.keeps("bmV3");
     until("the new password", || {
         handler.property("MQTT_PASSWORD").unwrap() == "new"
     })
@@ -282,9 +284,7 @@ async fn a_rotated_secret_opens_a_new_stream_and_one_that_vanishes_changes_nothi
     scene.is_in(&unresolved(reason)).await;
     handler.lists("x", &["a", "b"]);
     scene.listed(&["a", "b"]).await;
-    scene
-        .api
-        .put("plant/secrets/s", "Secret", json!({"p": "bmV3"}));
+    scene.keeps("bmV3");
     scene.is_in(&DiscoveryState::Open).await;
     assert_eq!(handler.calls().len(), 2);
     let asked = scene.api.asked();
@@ -295,18 +295,14 @@ async fn a_rotated_secret_opens_a_new_stream_and_one_that_vanishes_changes_nothi
 #[tokio::test]
 async fn refused_credentials_bring_the_old_ones_back_and_the_reason_has_no_secret_in_it() {
     let scene = Scene::start().await;
-    scene
-        .api
-        .put("plant/secrets/s", "Secret", json!({"p": "b2xk"}));
+    scene.keeps("b2xk");
     let handler = scene.handler("a").await;
     handler.lists("x", &["a"]);
     scene.want(demand("x", password()));
     scene.listed(&["a"]).await;
     let words = "MQTT_PASSWORD: hunter2 is too short";
     handler.conduct("x", Conduct::Answer(Status::invalid_argument(words)));
-    scene
-        .api
-        .put("plant/secrets/s", "Secret", json!({"p": "aHVudGVyMg=="}));
+    scene.keeps("aHVudGVyMg==");
     let reason = "MQTT_PASSWORD: … is too short".to_owned();
     scene.is_in(&DiscoveryState::Failed { reason }).await;
     handler.lists("x", &["a", "b"]);
@@ -317,9 +313,7 @@ async fn refused_credentials_bring_the_old_ones_back_and_the_reason_has_no_secre
 #[tokio::test]
 async fn a_right_that_is_missing_is_named_and_an_api_server_that_is_away_changes_nothing() {
     let scene = Scene::start().await;
-    scene
-        .api
-        .put("plant/secrets/s", "Secret", json!({"p": "b2xk"}));
+    scene.keeps("b2xk");
     scene.api.forbid("plant/secrets/s");
     let handler = scene.handler("a").await;
     handler.lists("x", &["a"]);
@@ -337,9 +331,7 @@ async fn a_right_that_is_missing_is_named_and_an_api_server_that_is_away_changes
     .await;
     assert_eq!(scene.state(), Some(DiscoveryState::Open));
     // What changed meanwhile is noticed afterwards.
-    scene
-        .api
-        .put("plant/secrets/s", "Secret", json!({"p": "bmV3"}));
+    scene.keeps("bmV3");
     scene.api.allow("");
     until("the new password", || {
         handler.property("MQTT_PASSWORD").unwrap() == "new"
@@ -350,9 +342,7 @@ async fn a_right_that_is_missing_is_named_and_an_api_server_that_is_away_changes
 #[tokio::test]
 async fn an_object_is_watched_once_for_all_and_not_any_longer_than_it_is_named() {
     let scene = Scene::start().await;
-    scene
-        .api
-        .put("plant/secrets/s", "Secret", json!({"p": "b2xk"}));
+    scene.keeps("b2xk");
     let handler = scene.handler("a").await;
     handler.lists("x", &["a"]);
     handler.lists("y", &["b"]);
@@ -373,9 +363,7 @@ async fn an_object_is_watched_once_for_all_and_not_any_longer_than_it_is_named()
     scene.discovery.want(BTreeMap::new());
     until("streams are closed", || handler.open_streams() == 0).await;
     assert_eq!(scene.finding(), None);
-    scene
-        .api
-        .put("plant/secrets/s", "Secret", json!({"p": "bmV3"}));
+    scene.keeps("bmV3");
     // A new watch would read anew; the old one is gone.
     scene.want(demand("x", password()));
     until("the new password", || {

@@ -158,6 +158,8 @@ pub struct PodFacts {
     pub phase: Phase,
     /// Whether its condition `Ready` is true.
     pub ready: bool,
+    /// Whether it is or was, by the time at which that condition has changed.
+    pub served: bool,
     /// Why it is not ready or has failed, in a few words: `status.reason` and `status.message`
     /// (`Evicted: The node was low on …`), else the waiting reason of a container
     /// (`CrashLoopBackOff`), else the message of the condition `PodScheduled` when that is false.

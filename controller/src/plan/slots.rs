@@ -351,7 +351,7 @@ impl Slot {
             self.deleted = false;
             self.lost = false;
             self.not_before = None;
-            self.replaced = pod.replacement;
+            self.replaced = pod.replacement && !pod.facts.served;
         }
         wait
     }

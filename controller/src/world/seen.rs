@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use akri_mqtt_crds::{Configuration, ConfigurationSpec, Instance, InstanceSpec};
+use jiff::SignedDuration;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
@@ -18,6 +19,8 @@ use crate::model::{JobState, NodeView, Phase, PodFacts};
 
 /// Taint of a node that will not come back.
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
+/// How long a kubelet may take from a pod's start to its first conditions.
+const AT_ONCE: SignedDuration = SignedDuration::from_secs(5);
 /// Longest reason that is kept of a pod.
 const REASON_CHARS: usize = 200;
 
@@ -89,6 +92,7 @@ struct PodSpecSeen {
 #[serde(rename_all = "camelCase", default)]
 struct PodStatusSeen {
     phase: Option<String>,
+    start_time: Option<Time>,
     reason: Option<String>,
     message: Option<String>,
     conditions: Option<Vec<ConditionSeen>>,
@@ -130,6 +134,7 @@ impl PodSeen {
         let status = &self.status;
         let ready = holds(status.conditions.as_ref(), "Ready");
         PodFacts {
+            served: ready || status.was_ready(),
             node: self.spec.node_name.as_deref().map(Into::into),
             phase: Phase::read(status.phase.as_deref()),
             ready,
@@ -139,6 +144,19 @@ impl PodSeen {
 }
 
 impl PodStatusSeen {
+    /// A pod that was never ready has its condition since its kubelet has seen it.
+    fn was_ready(&self) -> bool {
+        let conditions = self.conditions.iter().flatten();
+        let mut ready = conditions.filter(|condition| condition.r#type == "Ready");
+        let changed = ready
+            .next()
+            .and_then(|ready| ready.last_transition_time.as_ref());
+        match (changed, &self.start_time) {
+            (Some(changed), Some(start)) => changed.0.duration_since(start.0) > AT_ONCE,
+            _ => false,
+        }
+    }
+
     fn why_not(&self) -> Option<Box<str>> {
         if let Some(reason) = &self.reason {
             return Some(shortened(match &self.message {
@@ -359,6 +377,21 @@ mod tests {
         }));
         assert_eq!(facts.phase, Phase::Pending);
         assert_eq!(facts.reason.as_deref(), Some("0/1 nodes are available"));
+    }
+
+    #[test]
+    fn pod_that_was_ready_once_has_served() {
+        let since = |ready: &str, changed: &str| {
+            pod(json!({
+                "phase": "Running",
+                "startTime": "2026-01-02T03:04:05Z",
+                "conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": changed}],
+            }))
+            .served
+        };
+        assert!(since("True", "2026-01-02T03:04:06Z"));
+        assert!(since("False", "2026-01-02T03:05:05Z"));
+        assert!(!since("False", "2026-01-02T03:04:06Z"));
     }
 
     #[test]

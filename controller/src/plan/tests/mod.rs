@@ -443,6 +443,7 @@ impl Cluster {
                 node: None,
                 phase: Phase::Pending,
                 ready: false,
+                served: false,
                 reason: None,
             },
             deleted_at: None,
@@ -494,6 +495,7 @@ impl Cluster {
             if facts.node.is_some() && facts.phase == Phase::Pending {
                 let broken = pod.json["spec"]["containers"][0]["image"] == "broken";
                 facts.ready = !broken;
+                facts.served = !broken;
                 facts.phase = Phase::Running;
                 facts.reason = broken.then(|| "ImagePullBackOff".into());
                 changed = true;

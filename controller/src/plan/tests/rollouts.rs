@@ -138,6 +138,29 @@ fn pods_that_do_not_serve_anyway_do_not_hold_up_a_rollout() {
 }
 
 #[test]
+fn pod_that_has_served_does_not_hold_up_the_next_rollout_after_a_restart() {
+    let mut cluster = Cluster::with_pods();
+    devices(&mut cluster, 4);
+    cluster.set_image("two");
+    cluster.settle();
+    // One of them is unwell today, for a reason of its own.
+    let all: Vec<String> = cluster.pods.keys().cloned().collect();
+    cluster.pods.get_mut(&all[0]).unwrap().facts.ready = false;
+    cluster.restart();
+    cluster.set_image("three");
+    for _ in 0..100 {
+        cluster.round();
+        cluster.kubelet();
+        if let Some(pod) = cluster.pods.get_mut(&all[0]) {
+            pod.facts.ready = false;
+            pod.facts.served = pod.json["spec"]["containers"][0]["image"] == "two";
+        }
+    }
+    let images: Vec<String> = all.iter().map(|name| image(&cluster, name)).collect();
+    assert_eq!(images, ["three"; 4]);
+}
+
+#[test]
 fn an_edit_that_comes_while_another_is_rolled_out_goes_on_from_there() {
     let mut cluster = with_capacity(2);
     cluster.set_image("two");
