@@ -68,11 +68,14 @@ impl Reconciler {
         };
         // What is said is not work, and never so much that nothing else is done.
         let said = |action: &&Action| matches!(action, Action::Say(_));
-        let batch = BATCH + wanted.actions.iter().filter(said).count();
-        let more = wanted.more || wanted.actions.len() > batch;
-        wanted.actions.truncate(batch);
+        let says = wanted.actions.iter().filter(said).count();
+        let more = wanted.more || wanted.actions.len() > BATCH + says;
+        wanted.actions.truncate(BATCH + says);
+        let work = wanted.actions.len().saturating_sub(says);
         let next = wanted.next.map(|after| Instant::now() + after);
         let problems = self.executor.all(wanted.actions).await;
+        // One that is refused does not keep the others waiting.
+        let goes_on = more && problems.len() < work;
         for instance in wanted.wake {
             self.realm.queue.add(&Key::Instance(instance));
         }
@@ -87,12 +90,12 @@ impl Reconciler {
         }
         self.tell(wanted.about.as_ref(), &problems);
         let interrupted = |(_, problem): &(String, Problem)| problem.is_interruption();
-        if problems.iter().any(|problem| !interrupted(problem)) {
+        if goes_on {
+            Done::More
+        } else if problems.iter().any(|problem| !interrupted(problem)) {
             Done::Failed(next)
         } else if !problems.is_empty() {
             Done::Interrupted(next)
-        } else if more {
-            Done::More
         } else {
             Done::Settled(next)
         }

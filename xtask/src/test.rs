@@ -105,11 +105,16 @@ fn manifests(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The Configurations among the examples, each of which `akri-mqtt check` must name and accept.
+/// The examples, each of which `akri-mqtt check` must name and accept. Those of one directory are checked
+/// together: two Configurations of one name in what is applied together are a fault.
 fn examples(metadata: &Metadata) -> anyhow::Result<String> {
     let examples = metadata.workspace_root.join("examples");
-    let mut files = manifests(&examples)?;
-    files.extend(manifests(&examples.join("kubernetes"))?);
+    let checked = checked(metadata, &examples)? + checked(metadata, &examples.join("kubernetes"))?;
+    Ok(format!("{checked} files"))
+}
+
+fn checked(metadata: &Metadata, directory: &Path) -> anyhow::Result<usize> {
+    let files = manifests(directory)?;
     let mut accepted = 0;
     let mut check = in_root(metadata);
     check.args([
@@ -130,10 +135,11 @@ fn examples(metadata: &Metadata) -> anyhow::Result<String> {
     })?;
     ensure!(
         accepted == files.len(),
-        "{accepted} of {} Configurations were checked",
-        files.len()
+        "{accepted} of {} files of {} were checked",
+        files.len(),
+        directory.display()
     );
-    Ok(format!("{accepted} Configurations"))
+    Ok(accepted)
 }
 
 /// All tests; at a desk without the tools that the integration tests need, those of the crates.
