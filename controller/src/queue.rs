@@ -356,6 +356,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_is_due_by_the_clock_is_not_put_off_by_failures_nor_tried_without_a_pause() {
+        let queue = queue();
+        queue.add(&"a");
+        for _ in 0..12 {
+            queue.next().await;
+            let start = Instant::now();
+            queue.done(&"a", Done::Failed(Some(start + Duration::from_secs(10))));
+            assert_eq!(queue.next().await, "a");
+            assert!(start.elapsed() <= Duration::from_millis(10_001));
+            queue.done(&"a", Done::Failed(Some(start)));
+        }
+        let start = Instant::now();
+        queue.next().await;
+        assert!(start.elapsed() >= Duration::from_millis(99));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn settled_key_comes_back_at_its_time() {
         let queue = queue();
         queue.add(&"a");
