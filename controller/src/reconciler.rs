@@ -146,8 +146,11 @@ impl Reconciler {
             .or_else(|| parts.configuration.clone())
         else {
             // It is gone, and so is all that it had.
-            self.realm.memory().forget(key);
-            return Wanted::default();
+            let siblings = |of: &ConfigurationKey| world.instances_of_ours(of);
+            return Wanted {
+                wake: self.realm.memory().forget(key, siblings),
+                ..Wanted::default()
+            };
         };
         let configuration = ConfigurationKey {
             namespace: Arc::clone(&key.namespace),

@@ -35,11 +35,17 @@ impl Memory {
         }
     }
 
-    /// Forgets an Instance of which nothing is left, so that it needs no plan any more.
-    pub fn forget(&mut self, instance: &InstanceKey) {
+    /// Forgets an Instance of which nothing is left, so that it needs no plan any more. Returns those
+    /// of its Configuration whose turn in a rollout has come; `siblings` says how many that has.
+    pub fn forget(
+        &mut self,
+        instance: &InstanceKey,
+        siblings: impl Fn(&ConfigurationKey) -> usize,
+    ) -> Vec<InstanceKey> {
         let Some(memory) = self.instances.remove(instance) else {
-            return;
+            return Vec::new();
         };
+        let mut woken = Vec::new();
         let whole = memory.configuration.as_ref();
         if let Some(whole) = whole.and_then(|key| self.configurations.get_mut(key)) {
             let (wanted, ready) = memory.counted;
@@ -47,7 +53,16 @@ impl Memory {
             whole.ready = whole.ready.saturating_sub(ready);
             whole.troubled.remove(&instance.name);
             whole.rollout.forget(&instance.name);
+            woken = whole
+                .rollout
+                .wake(memory.configuration.as_ref().map_or(0, siblings));
         }
+        let namespace = &instance.namespace;
+        let key = |name| InstanceKey {
+            namespace: Arc::clone(namespace),
+            name,
+        };
+        woken.into_iter().map(key).collect()
     }
 
     /// Takes back what is remembered of an Instance, and adds it up.

@@ -65,7 +65,7 @@ impl PartialEq for ConfigurationView {
 struct Members {
     /// Names of its Instances.
     names: BTreeSet<Arc<str>>,
-    /// How many of them are ours.
+    /// How many of them are ours and not being deleted.
     ours: usize,
     /// How many pods of ours have its label.
     pods: usize,
@@ -106,7 +106,7 @@ impl World {
         names.filter_map(move |name| self.instances.get(&namespace, name))
     }
 
-    /// How many Instances of ours name this Configuration.
+    /// How many Instances of ours name this Configuration and are not being deleted.
     #[must_use]
     pub fn instances_of_ours(&self, configuration: &ConfigurationKey) -> usize {
         let members = self.members.get(configuration);

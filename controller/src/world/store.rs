@@ -112,7 +112,10 @@ impl<V: PartialEq> Store<V> {
                 false
             }
             Some(known) => {
-                let changed = known.uid != object.uid || known.view != object.view;
+                let changed = known.uid != object.uid
+                    || known.view != object.view
+                    || known.instance != object.instance
+                    || known.configuration != object.configuration;
                 object.name = Arc::clone(&known.name);
                 *known = object;
                 changed

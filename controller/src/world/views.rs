@@ -139,7 +139,9 @@ impl Seen for InstanceSeen {
         let of = (&object.namespace, &object.view.configuration);
         world.member(of, |members| {
             members.names.insert(Arc::clone(&object.name));
-            members.ours = members.ours.saturating_add(usize::from(object.view.ours));
+            members.ours = members
+                .ours
+                .saturating_add(usize::from(counts(&object.view)));
         });
         None
     }
@@ -148,10 +150,17 @@ impl Seen for InstanceSeen {
         let of = (&object.namespace, &object.view.configuration);
         world.member(of, |members| {
             members.names.remove(&object.name);
-            members.ours = members.ours.saturating_sub(usize::from(object.view.ours));
+            members.ours = members
+                .ours
+                .saturating_sub(usize::from(counts(&object.view)));
         });
         None
     }
+}
+
+/// One that is being deleted may be so for ever, and nothing waits for it.
+fn counts(view: &InstanceView) -> bool {
+    view.ours && !view.deleting
 }
 
 impl Seen for PodSeen {

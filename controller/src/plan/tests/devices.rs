@@ -426,10 +426,11 @@ fn an_instance_of_which_nothing_is_left_is_forgotten() {
     cluster.set_image("broken");
     cluster.list(&[R1]);
     cluster.settle();
-    cluster.memory.forget(&InstanceKey {
+    let gone = InstanceKey {
         namespace: NAMESPACE.into(),
         name: R1_NAME.into(),
-    });
+    };
+    cluster.memory.forget(&gone, |_| 0);
     assert_eq!(cluster.memory.instances.len(), 0);
     let whole = &cluster.memory.configurations[&key()];
     assert_eq!((whole.wanted, whole.ready, whole.troubled.len()), (0, 0, 0));
