@@ -174,8 +174,11 @@ async fn agents_devices_outlive_killed_handlers_and_updates() {
         assert_nothing_deleted(&agent, from, "handlers were updated").await;
         wait_for_lists(&agent, 2, &all).await;
 
-        let (ip, _) = handlers(scene, second).await;
-        let admin = format!("{ip}:8081").parse().unwrap();
+        let admin = until("the handlers' pod has an address", SOON, async || {
+            let (ip, _) = handlers(scene, second).await;
+            format!("{ip}:8081").parse()
+        })
+        .await;
         let presence = scene.field.fetch_json(admin, "/v1/presence").await;
         assert!(
             presence.to_string().contains("plant-a/r1"),

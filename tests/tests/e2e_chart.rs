@@ -185,16 +185,15 @@ async fn notes_tell_what_is_wrong_in_this_cluster() {
     let quiet = upgrade(&json!({}));
     assert!(quiet.contains("runs in agentless mode"), "{quiet}");
     assert!(!quiet.contains("WARNING"), "{quiet}");
-    let alone = upgrade(&json!({"mode": "akri"}));
-    assert!(
-        alone.contains("there is no Akri in this cluster"),
-        "{alone}"
-    );
-
     let rival = try_upgrade("rival", &json!({})).unwrap_err();
     assert!(
         rival.contains("the controller of release notes/notes"),
         "{rival}"
+    );
+    let alone = upgrade(&json!({"mode": "akri"}));
+    assert!(
+        alone.contains("there is no Akri in this cluster"),
+        "{alone}"
     );
 
     let labels = json!({"app.kubernetes.io/name": "akri-agent"});

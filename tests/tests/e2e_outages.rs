@@ -12,7 +12,7 @@
 
 use std::time::Duration;
 
-use akri_mqtt_tests::cluster::configuration::{monitor, services};
+use akri_mqtt_tests::cluster::configuration::{idle, monitor, services};
 use akri_mqtt_tests::cluster::helm::{self, RELEASE, helm, values_with};
 use akri_mqtt_tests::cluster::pod::TestPod;
 use akri_mqtt_tests::cluster::scene::{Scene, names, release_pods, scene};
@@ -73,6 +73,39 @@ async fn outage_of_the_mqtt_server_changes_no_pod() {
         let mut after = scene.record.fingerprint();
         after.retain(|pod| before.contains(pod));
         assert_eq!(after, before);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster: cargo xtask e2e"]
+async fn controller_that_is_replaced_in_an_outage_changes_no_pod() {
+    scene("replaced", async |scene| {
+        let mut robots = scene.robots("robots").running(idle());
+        robots.annotations = json!({"mqtt.akri.sh/hold": "15s"});
+        scene.apply(&robots).await;
+        scene.start_devices(&names(3)).await;
+        scene.wait_for_running(3).await;
+        scene.settled(Duration::from_secs(2)).await;
+        let (place, before) = (scene.record.len(), scene.record.fingerprint());
+
+        scene.server.stop().await;
+        for pod in release_pods(&scene.client).await {
+            delete(&scene.client, RELEASE, "Pod", &pod.name_any(), true).await;
+        }
+        wait_for_release(scene, 1).await;
+        // The new one remembers no device, and is told of none for twice the hold.
+        scene
+            .assert_pods_stay(Duration::from_secs(30), "away")
+            .await;
+        scene.server.begin().await;
+        scene
+            .assert_pods_stay(Duration::from_secs(25), "back again")
+            .await;
+        scene
+            .record
+            .assert_pods_unchanged(place, &before, "replaced in an outage");
+        assert_at_work(scene, "late").await;
     })
     .await;
 }

@@ -34,7 +34,6 @@ const KUBECONFIG: &str = "KUBECONFIG";
 const LOAD: &str = "AKRI_MQTT_E2E_LOAD";
 /// What the tests are told.
 const ENABLED: &str = "AKRI_MQTT_E2E";
-const HELM: &str = "AKRI_MQTT_E2E_HELM";
 
 /// What to run.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -109,7 +108,7 @@ fn on_a_cluster(
         .current_dir(&metadata.workspace_root)
         .env(KUBECONFIG, &cluster.kubeconfig)
         .env(ENABLED, TAG)
-        .env(HELM, helm);
+        .env(tools::HELM, helm);
     run_watched(&mut command, look)?;
     Ok(())
 }

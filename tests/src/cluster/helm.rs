@@ -11,7 +11,7 @@ use super::tag;
 /// Name and namespace of the release.
 pub const RELEASE: &str = "akri-mqtt";
 /// Path of helm, set by `cargo xtask e2e`.
-const HELM: &str = "AKRI_MQTT_E2E_HELM";
+const HELM: &str = "AKRI_MQTT_TEST_HELM";
 
 /// The values of all tests: the loaded images, and short probes.
 #[must_use]
