@@ -14,11 +14,12 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use akri_mqtt_tests::chart;
 use akri_mqtt_tests::cluster::configuration::{idle, monitor, services};
 use akri_mqtt_tests::cluster::pod::{TestPod, container};
 use akri_mqtt_tests::cluster::record::Change;
 use akri_mqtt_tests::cluster::scene::{Scene, names, scene};
-use akri_mqtt_tests::cluster::{SOON, until};
+use akri_mqtt_tests::cluster::{SOON, create, delete, tag, until};
 use serde_json::{Value, json};
 
 /// `offlineDelay` and `publishInterval` of the tests' Configurations, and what the issue allows on top.
@@ -85,6 +86,84 @@ async fn devices_get_pods_and_services_that_hand_out_their_data() {
             .wait_for_condition("robots", "ServersReachable", "True")
             .await;
         assert_environment(&workload, scene).await;
+    })
+    .await;
+}
+
+/// The Configuration of an example, with the images under test and another server's address.
+fn example(file: &str, server: &str) -> Value {
+    let path = chart::directory()
+        .join("../../examples/kubernetes")
+        .join(file);
+    let text = std::fs::read_to_string(path).unwrap();
+    let image = |tag: &str| format!("akri-mqtt/monitoring-broker:{tag}");
+    let text = text.replace("mosquitto.default.svc:1883", server).replace(
+        &format!("ghcr.io/{}", image(env!("CARGO_PKG_VERSION"))),
+        &image(&tag()),
+    );
+    let mut found = chart::documents(&text)
+        .into_iter()
+        .filter(|document| document["kind"] == "Configuration");
+    found.next().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster: cargo xtask e2e"]
+async fn examples_work_as_they_are_but_for_the_servers_address() {
+    scene("examples", async |scene| {
+        let workload = TestPod::start(&scene.client, &scene.namespace, "workload").await;
+        let server = &scene.server.address;
+        for (file, status, data) in [
+            (
+                "demo.yaml",
+                Some("demo/device-1/status"),
+                "demo/device-1/state",
+            ),
+            (
+                "availability.yaml",
+                Some("robots/r1/status"),
+                "robots/r1/joints",
+            ),
+            ("plain.yaml", None, "robots/r1/joints"),
+        ] {
+            let example = example(file, server);
+            let name = example["metadata"]["name"].as_str().unwrap().to_owned();
+            create(&scene.client, &scene.namespace, "Configuration", example).await;
+            scene.wait_for_condition(&name, "Discovered", "True").await;
+            if let Some(status) = status {
+                let online = (status.to_owned(), "online".to_owned());
+                scene.field.publish(server, true, vec![online]).await;
+            }
+            let message = (data.to_owned(), r#"{"temperature": 21}"#.to_owned());
+            scene
+                .field
+                .publish(server, false, vec![message.clone()])
+                .await;
+            scene.wait_for_running(1).await;
+            scene
+                .wait_for_condition(&name, "BrokersReady", "True")
+                .await;
+            let address = service(scene, &format!("{name}-svc")).await;
+            let found = until(&format!("{file}: data"), SOON, async || {
+                scene
+                    .field
+                    .publish(server, false, vec![message.clone()])
+                    .await;
+                reading(&workload, address).await.ok_or("none")
+            })
+            .await;
+            assert_eq!(found.1, json!(21), "{file}: {found:?}");
+            delete(
+                &scene.client,
+                &scene.namespace,
+                "Configuration",
+                &name,
+                false,
+            )
+            .await;
+            scene.wait_for_running(0).await;
+            scene.wait_for_count("Service", 1).await;
+        }
     })
     .await;
 }

@@ -46,8 +46,10 @@ const PROGRAMS: [(&str, &str, &str, &str); 4] = [
 const CA_BUNDLE: &str = "etc/ssl/certs/ca-certificates.crt";
 /// Nobody in particular, and never root.
 const USER: &str = "65532:65532";
-/// An image of a release must stay below.
+/// An image of a release that runs in the cluster must stay below.
 const MAX_BYTES: u64 = 20 << 20;
+/// That of the command line tool, which has all the others in it, and more.
+const MAX_BYTES_OF_CLI: u64 = 36 << 20;
 
 /// What builds the images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -305,9 +307,14 @@ fn archives(
         }
         .write(&archive)?;
         println!("{name}  {size} bytes  {digest}  {}", archive.display());
+        let most = if image == "cli" {
+            MAX_BYTES_OF_CLI
+        } else {
+            MAX_BYTES
+        };
         ensure!(
-            size < MAX_BYTES || options.profile == Profile::Dev,
-            "{name} has {size} bytes, allowed are {MAX_BYTES}"
+            size < most || options.profile == Profile::Dev,
+            "{name} has {size} bytes, allowed are {most}"
         );
     }
     fs::remove_file(bundle)?;
