@@ -78,6 +78,7 @@ impl StatusKeeper {
             .await;
         match answer {
             Ok(answer) => {
+                self.not_found = None;
                 self.realm.learn(answer);
                 Done::Rest(Instant::now() + PACE)
             }
