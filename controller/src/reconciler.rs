@@ -116,7 +116,7 @@ impl Reconciler {
             .instances_of(key)
             .map(|instance| &instance.view)
             .collect();
-        let service = format!("{}-svc", key.name);
+        let service = plan::service_name(&key.name);
         let service = world.services.get(&key.namespace, &service);
         let input = ConfigurationInput {
             key,
@@ -165,7 +165,7 @@ impl Reconciler {
             Some(Err(_)) if known.is_some() => return Wanted::default(),
             Some(Err(_)) | None => None,
         };
-        let service = format!("{}-svc", key.name);
+        let service = plan::service_name(&key.name);
         let service = world.services.get(&key.namespace, &service);
         let input = InstanceInput {
             key,

@@ -42,8 +42,8 @@ pub enum Action {
     /// Makes a Service (POST).
     CreateService(Box<Value>),
     /// Gives a Service a new spec (PUT over the current one, whose metadata beside labels,
-    /// annotations and owners of the new one stays). The API server keeps addresses and node ports
-    /// that the new spec leaves out.
+    /// annotations and owners of the new one stays). Addresses that the new spec leaves out are carried
+    /// over, since an older API server refuses it without them.
     ReplaceService {
         /// Which one.
         service: ObjectRef,

@@ -36,6 +36,7 @@ mod workloads;
 pub use action::{About, Action, Notice, Reason};
 pub use blueprint::{Blueprint, MAX_CAPACITY, Template};
 pub use memory::Memory;
+pub use naming::service as service_name;
 pub use roster::{BATCH, ConfigurationInput, InstancesPlan, instances};
 pub use settings::{DataVolume, Settings, settings};
 pub use status::{StatusInput, status};

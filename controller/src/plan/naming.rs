@@ -61,7 +61,7 @@ pub(super) fn pod(instance: &str, n: u32) -> String {
 }
 
 /// The Service of an Instance or of a Configuration.
-pub(super) fn service(owner: &str) -> String {
+pub fn service(owner: &str) -> String {
     format!("{owner}-svc")
 }
 

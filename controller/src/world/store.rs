@@ -83,7 +83,7 @@ impl<V: PartialEq> Store<V> {
     }
 
     /// A watch has reported an object, or an answer has. Returns whether anything that is kept has
-    /// changed, and the object that had the name before if it was another one.
+    /// changed.
     pub fn put(&mut self, mut object: Observed<V>) -> bool {
         // A newer one is back: it had lost the label by which it is watched.
         let dead = |(uid, version): &(Arc<str>, u64)| {
