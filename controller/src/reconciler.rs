@@ -75,7 +75,13 @@ impl Reconciler {
         let next = wanted.next.map(|after| Instant::now() + after);
         let problems = self.executor.all(wanted.actions).await;
         // One that is refused does not keep the others waiting.
-        let goes_on = more && problems.len() < work;
+        let refused = problems.iter().filter(|(_, problem)| problem.is_lasting());
+        let refused = refused.count();
+        let goes_on = more && (problems.len() < work || problems.len() == refused);
+        let behind = match key {
+            Key::Configuration(key) => self.realm.memory().pass(key, refused, more),
+            Key::Instance(_) => false,
+        };
         for instance in wanted.wake {
             self.realm.queue.add(&Key::Instance(instance));
         }
@@ -92,7 +98,7 @@ impl Reconciler {
         let interrupted = |(_, problem): &(String, Problem)| problem.is_interruption();
         if goes_on {
             Done::More
-        } else if problems.iter().any(|problem| !interrupted(problem)) {
+        } else if behind || problems.iter().any(|problem| !interrupted(problem)) {
             Done::Failed(next)
         } else if !problems.is_empty() {
             Done::Interrupted(next)

@@ -87,8 +87,7 @@ impl Throne {
         let watches = Watches {
             client: self.client.clone(),
             namespaces: self.namespaces.clone(),
-            world: Arc::clone(&realm.world),
-            queue: Arc::clone(&realm.queue),
+            realm: Arc::clone(&realm),
             report: self.report.clone(),
         };
         tasks.spawn(watch_all(watches, move || {
@@ -98,19 +97,11 @@ impl Throne {
         if is_listed.await.is_err() {
             return;
         }
-        let keys = realm.world().keys();
-        tracing::info!(keys = keys.len(), "cluster was read");
         self.synced.ready("the cluster was read");
         let discovery = Arc::clone(&shared.discovery);
         tasks.spawn(findings(Arc::clone(&realm), Arc::clone(&discovery)));
         let reconciler = self.reconciler(tasks, shared);
         tasks.spawn(demand(Arc::clone(&reconciler)));
-        for key in &keys {
-            realm.queue.add(key);
-            if let Key::Configuration(key) = key {
-                realm.statuses.add(key);
-            }
-        }
         for _ in 0..WORKERS {
             tasks.spawn(Arc::clone(&reconciler).work());
         }

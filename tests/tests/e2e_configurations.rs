@@ -15,9 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use akri_mqtt_tests::cluster::configuration::{idle, services};
-use akri_mqtt_tests::cluster::helm::{self, values_with};
+use akri_mqtt_tests::cluster::helm::{self, RELEASE, values_with};
 use akri_mqtt_tests::cluster::record::Record;
-use akri_mqtt_tests::cluster::scene::{Scene, names, scene, scene_in};
+use akri_mqtt_tests::cluster::scene::{Scene, names, release_pods, scene, scene_in};
 use akri_mqtt_tests::cluster::{
     SOON, api, api_all, client, create, delete, namespace, patch, until,
 };
@@ -259,6 +259,52 @@ async fn one_name_in_two_namespaces_shares_devices_without_taking_sessions_over(
         akri_mqtt_tests::cluster::scene::remove(&client, &other).await;
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster: cargo xtask e2e"]
+async fn namespace_that_may_not_be_read_keeps_no_other_waiting() {
+    scene("may", async |scene| {
+        let client = scene.client.clone();
+        let other = namespace(&client, "may-not").await;
+        let record = Record::start(&client, &other);
+        helm::install(&values_with(
+            &json!({"controller": {"namespaces": [scene.namespace, other]}}),
+        ));
+        let bindings = api(&client, &other, "RoleBinding");
+        let binding = bindings.list(&Default::default()).await.unwrap().items;
+        assert_eq!(binding.len(), 1, "{binding:#?}");
+        let name = binding[0].metadata.name.clone().unwrap();
+        delete(&client, &other, "RoleBinding", &name, true).await;
+        for pod in release_pods(&client).await {
+            let name = pod.metadata.name.unwrap();
+            delete(&client, RELEASE, "Pod", &name, true).await;
+        }
+        let robots = scene.robots("robots").running(idle());
+        scene.apply(&robots).await;
+        create(&client, &other, "Configuration", robots.object()).await;
+        scene.start_devices(&names(2)).await;
+        scene.wait_for_running(2).await;
+        assert_eq!(record.now("Instance").len(), 0, "who may not, does not");
+        let role = json!({
+            "metadata": {"name": name},
+            "roleRef": binding[0].data["roleRef"],
+            "subjects": binding[0].data["subjects"],
+        });
+        create(&client, &other, "RoleBinding", role).await;
+        until("two pods in the other namespace", SOON, async || {
+            let running = record.running().len();
+            if running == 2 {
+                Ok(())
+            } else {
+                Err(running.to_string())
+            }
+        })
+        .await;
+        akri_mqtt_tests::cluster::scene::remove(&client, &other).await;
+    })
+    .await;
+    helm::install(&helm::values());
 }
 
 #[tokio::test(flavor = "multi_thread")]

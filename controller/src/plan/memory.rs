@@ -65,6 +65,19 @@ impl Memory {
         woken.into_iter().map(key).collect()
     }
 
+    /// Notes how many Instances of a plan were refused: the next one begins behind them, unless there are
+    /// no more. Returns whether any of the whole list were.
+    pub fn pass(&mut self, configuration: &ConfigurationKey, refused: usize, more: bool) -> bool {
+        let Some(whole) = self.configurations.get_mut(configuration) else {
+            return false;
+        };
+        if more {
+            whole.passed = whole.passed.saturating_add(refused);
+            return false;
+        }
+        std::mem::take(&mut whole.passed) > 0
+    }
+
     /// Takes back what is remembered of an Instance, and adds it up.
     pub(super) fn keep(
         &mut self,
@@ -131,6 +144,8 @@ pub(super) struct ConfigurationMemory {
     pub(super) held: BTreeMap<Arc<str>, Instant>,
     /// Servers that were not connected in the last plan: nothing of theirs can be listed.
     pub(super) away: BTreeSet<String>,
+    /// Instances that were refused since the list was begun, and that plans begin behind.
+    pub(super) passed: usize,
     /// Whether the last plan took Instances of Akri over.
     pub(super) taking_over: bool,
     /// The stream of which it was said that Instances are held.

@@ -95,7 +95,7 @@ pub fn instances(memory: &mut Memory, input: &ConfigurationInput<'_>, now: Now) 
                 about,
                 now,
                 plan: &mut plan,
-                written: 0,
+                needed: 0,
                 memory: remembered,
             };
             desk.decide();
@@ -135,8 +135,8 @@ struct Desk<'a, 'b> {
     about: About,
     now: Now,
     plan: &'b mut InstancesPlan,
-    /// Instances that the plan writes.
-    written: usize,
+    /// Instances that are to be written, by this plan or another.
+    needed: usize,
     memory: &'b mut ConfigurationMemory,
 }
 
@@ -228,11 +228,14 @@ impl<'a> Desk<'a, '_> {
     }
 
     fn apply(&mut self, wanted: &Wanted<'_>, name: &str) {
-        if self.written == BATCH {
+        self.needed += 1;
+        if self.needed <= self.memory.passed {
+            return;
+        }
+        if self.needed > self.memory.passed + BATCH {
             self.plan.more = true;
             return;
         }
-        self.written += 1;
         let instance = wanted.object(self.blueprint, name);
         self.plan.actions.push(Action::ApplyInstance(instance));
     }

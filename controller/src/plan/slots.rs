@@ -273,8 +273,8 @@ impl<'a> Table<'a, '_> {
         }
     }
 
-    /// Counts, and looks for the pod to be replaced next: first one that does not serve anyway, and any
-    /// only when all pods of the new template serve and none is missing.
+    /// Counts, and looks for the pod to be replaced next: first one that does not serve anyway; one that
+    /// serves only when all pods of the new template serve and none is missing.
     fn sum(&mut self) -> PodSum {
         let mut sum = PodSum::default();
         let mut settled = true;
@@ -313,8 +313,8 @@ impl<'a> Table<'a, '_> {
                 sum.trouble = Some(format!("pod {name}: {trouble}"));
             }
         }
-        let next = idle.map(|n| (n, false)).or(serving.map(|n| (n, true)));
-        sum.next = next.filter(|_| settled);
+        let serving = serving.filter(|_| settled);
+        sum.next = idle.map(|n| (n, false)).or(serving.map(|n| (n, true)));
         sum
     }
 }

@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 use akri_mqtt_crds::{ConfigurationStatus, DiscoveryHandlerInfo};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
 pub use seen::{
     ClaimSeen, ConfigurationSeen, InstanceSeen, JobSeen, NodeSeen, PodSeen, ServiceSeen,
 };
@@ -143,20 +145,20 @@ impl World {
         changed
     }
 
-    /// All keys: what is there, and what something that is there belongs to.
+    /// All keys of a namespace: what is there, and what something that is there belongs to.
     #[must_use]
-    pub fn keys(&self) -> BTreeSet<Key> {
+    pub fn keys_in(&self, scope: &Scope) -> BTreeSet<Key> {
         let mut keys = BTreeSet::new();
-        for object in self.configurations.iter() {
+        for object in self.configurations.within(scope) {
             keys.insert(Key::Configuration(configuration_key(object)));
         }
-        for object in self.instances.iter() {
+        for object in self.instances.within(scope) {
             keys.extend(self.of_instance(object));
         }
-        add_owners(&self.pods, &mut keys);
-        add_owners(&self.jobs, &mut keys);
-        add_owners(&self.services, &mut keys);
-        add_owners(&self.claims, &mut keys);
+        keys.extend(self.pods.within(scope).filter_map(owner));
+        keys.extend(self.jobs.within(scope).filter_map(owner));
+        keys.extend(self.services.within(scope).filter_map(owner));
+        keys.extend(self.claims.within(scope).filter_map(owner));
         keys
     }
 
@@ -208,6 +210,22 @@ impl World {
         keys
     }
 
+    /// An object was reported as gone, whatever else it says.
+    pub fn forget<S: Seen>(&mut self, meta: &ObjectMeta) -> Vec<Key> {
+        let (Some(name), Some(uid)) = (&meta.name, &meta.uid) else {
+            return Vec::new();
+        };
+        let namespace = meta.namespace.as_deref().unwrap_or_default();
+        self.remove::<S>(namespace, name, (uid, version(meta)))
+    }
+
+    /// An object was listed of which nothing else can be read: what is known of it stands.
+    pub fn stays<S: Seen>(&mut self, meta: &ObjectMeta) {
+        let namespace = meta.namespace.as_deref().unwrap_or_default();
+        let name = meta.name.as_deref().unwrap_or_default();
+        S::store(self).mark(&namespace.into(), &name.into());
+    }
+
     /// Thousands of pods say the same names: each name is kept once.
     fn share<V>(&self, object: &mut Observed<V>) {
         if let Some(instance) = &mut object.instance
@@ -252,8 +270,12 @@ fn configuration_key<V>(object: &Observed<V>) -> ConfigurationKey {
     }
 }
 
-fn add_owners<V>(store: &Store<V>, keys: &mut BTreeSet<Key>) {
-    keys.extend(store.iter().filter_map(owner));
+/// Its `resourceVersion` as a number, 0 where it is none.
+fn version(meta: &ObjectMeta) -> u64 {
+    let version = meta.resource_version.as_deref();
+    version
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_default()
 }
 
 /// The key of what an object says that it belongs to.

@@ -92,14 +92,7 @@ impl<V: PartialEq> Store<V> {
         if self.graves.iter().any(dead) {
             return false;
         }
-        for (scope, listed) in &mut self.listed {
-            if scope
-                .as_ref()
-                .is_none_or(|scope| *scope == object.namespace)
-            {
-                listed.insert((Arc::clone(&object.namespace), Arc::clone(&object.name)));
-            }
-        }
+        self.mark(&object.namespace, &object.name);
         if let Some((namespace, _)) = self.by_namespace.get_key_value(&object.namespace) {
             object.namespace = Arc::clone(namespace);
         }
@@ -153,6 +146,15 @@ impl<V: PartialEq> Store<V> {
 }
 
 impl<V> Store<V> {
+    /// The lists that are under way have this object.
+    pub fn mark(&mut self, namespace: &Arc<str>, name: &Arc<str>) {
+        for (scope, listed) in &mut self.listed {
+            if scope.as_ref().is_none_or(|scope| scope == namespace) {
+                listed.insert((Arc::clone(namespace), Arc::clone(name)));
+            }
+        }
+    }
+
     /// The object of this name.
     #[must_use]
     pub fn get(&self, namespace: &str, name: &str) -> Option<&Observed<V>> {
@@ -178,6 +180,15 @@ impl<V> Store<V> {
     /// All objects, sorted by namespace and name.
     pub fn iter(&self) -> impl Iterator<Item = &Observed<V>> {
         self.by_namespace.values().flat_map(BTreeMap::values)
+    }
+
+    /// Those of one scope.
+    pub fn within(&self, scope: &Scope) -> impl Iterator<Item = &Observed<V>> {
+        let here = |namespace: &Arc<str>| scope.as_ref().is_none_or(|scope| scope == namespace);
+        let namespaces = self.by_namespace.iter();
+        namespaces
+            .filter(move |(namespace, _)| here(namespace))
+            .flat_map(|(_, objects)| objects.values())
     }
 
     /// How many there are.
@@ -218,6 +229,16 @@ mod tests {
             .iter()
             .map(|object| format!("{}/{}", object.namespace, object.name))
             .collect()
+    }
+
+    #[test]
+    fn what_a_list_has_but_cannot_be_read_stays() {
+        let mut store = Store::default();
+        store.put(object("a", "1", "u", 5));
+        store.begin(&None);
+        store.mark(&"a".into(), &"1".into());
+        assert!(store.end(&None).is_empty());
+        assert_eq!(names(&store), ["a/1"]);
     }
 
     #[test]

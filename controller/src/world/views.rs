@@ -11,7 +11,7 @@ use super::seen::{
     ClaimSeen, ConfigurationSeen, InstanceSeen, JobSeen, NodeSeen, PodSeen, ServiceSeen,
 };
 use super::store::{Observed, Store};
-use super::{ConfigurationView, Key, World, configuration_key, owner};
+use super::{ConfigurationView, Key, World, configuration_key, owner, version};
 use crate::model::{
     ClaimView, ConfigurationKey, InstanceView, JobView, NodeView, PodView, ServiceView,
 };
@@ -54,15 +54,12 @@ fn observed<V>(meta: &ObjectMeta, ids: [Arc<str>; 2], view: V) -> Observed<V> {
         let value = meta.labels.as_ref()?.get(name)?;
         Some(Arc::<str>::from(value.as_str()))
     };
-    let version = meta.resource_version.as_deref();
     let instance = label(names::INSTANCE);
     Observed {
         namespace: meta.namespace.as_deref().unwrap_or_default().into(),
         name,
         uid,
-        version: version
-            .and_then(|text| text.parse().ok())
-            .unwrap_or_default(),
+        version: version(meta),
         configuration: label(names::CONFIGURATION),
         instance,
         view,

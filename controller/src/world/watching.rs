@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,21 +14,25 @@ use kube::runtime::watcher::{self, Config, Event, watcher};
 use kube::{Api, Client, Resource};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::{
     ClaimSeen, ConfigurationSeen, InstanceSeen, JobSeen, Key, NodeSeen, PodSeen, Scope, Seen,
-    ServiceSeen, World,
+    ServiceSeen,
 };
 use crate::names::{MANAGED_BY, MANAGER};
 use crate::panics;
-use crate::queue::Queue;
+use crate::realm::Realm;
 use crate::requests::words;
 
 /// Objects of a page: what a page takes is what a list takes of memory.
 const PAGE: u32 = 200;
 /// Between two attempts, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+
+/// After an error that nothing has followed for so long, a watch works again: what it sees is not
+/// told until something changes.
+const CALM: Duration = Duration::from_secs(30);
 
 /// What all watches share.
 #[derive(Clone)]
@@ -36,10 +41,8 @@ pub struct Watches {
     pub client: Client,
     /// The namespaces that are looked at; none: all.
     pub namespaces: Vec<String>,
-    /// What they keep.
-    pub world: Arc<Mutex<World>>,
-    /// Whom they tell.
-    pub queue: Arc<Queue<Key>>,
+    /// What they keep, and whom they tell.
+    pub realm: Arc<Realm>,
     /// How they fare.
     pub report: WatchReport,
 }
@@ -89,34 +92,38 @@ impl WatchReport {
     }
 }
 
-/// Watches everything, until it is dropped; calls `synced` once everything was listed. What belongs
-/// to something is listed before it, so that nothing seems to have lost its owner.
+/// Watches everything, until it is dropped; calls `synced` once everything was listed that may be.
+/// What belongs to something is listed before it, so that nothing seems to have lost its owner; until
+/// then nobody is told of it. A namespace that may not be listed is not waited for: it is looked at
+/// as soon as it may be.
 pub async fn watch_all(watches: Watches, synced: impl FnOnce() + Send) {
     let mut tasks = JoinSet::new();
-    let (listed, mut lists) = mpsc::channel::<()>(1);
-    let ours = Config::default().labels(&format!("{MANAGED_BY}={MANAGER}"));
-    let all = Config::default();
-    watches.everywhere::<PodSeen>(&mut tasks, &ours, &listed);
-    watches.everywhere::<JobSeen>(&mut tasks, &ours, &listed);
-    watches.everywhere::<ServiceSeen>(&mut tasks, &ours, &listed);
-    watches.everywhere::<ClaimSeen>(&mut tasks, &ours, &listed);
-    watches.one::<NodeSeen>(
+    let (done, mut nodes) = mpsc::channel(1);
+    watches.follow(
         &mut tasks,
-        Api::all(watches.client.clone()),
-        (None, all.clone()),
-        &listed,
+        Api::<NodeSeen>::all(watches.client.clone()),
+        (None, Config::default()),
+        &Chain {
+            open: Arc::default(),
+            done,
+        },
     );
-    drop(listed);
-    // Each list holds a sender until it has ended.
-    let _ = lists.recv().await;
-    let (listed, mut lists) = mpsc::channel::<()>(1);
-    watches.everywhere::<InstanceSeen>(&mut tasks, &all, &listed);
-    drop(listed);
-    let _ = lists.recv().await;
-    let (listed, mut lists) = mpsc::channel::<()>(1);
-    watches.everywhere::<ConfigurationSeen>(&mut tasks, &all, &listed);
-    drop(listed);
-    let _ = lists.recv().await;
+    while next(&mut tasks, &mut nodes).await != Listing::Done {}
+    let scopes: Vec<Scope> = match watches.namespaces.as_slice() {
+        [] => vec![None],
+        some => some.iter().map(|name| Some(name.as_str().into())).collect(),
+    };
+    let (told, mut outcomes) = mpsc::channel(2 * scopes.len());
+    for scope in &scopes {
+        let (watches, scope, told) = (watches.clone(), scope.clone(), told.clone());
+        tasks.spawn(watches.namespace(scope, told));
+    }
+    let (mut waiting, mut any) = (scopes.len(), false);
+    while waiting > 0 || !any {
+        // One that opens after it was refused is told twice, the other ones once.
+        any |= next(&mut tasks, &mut outcomes).await == Listing::Done;
+        waiting = waiting.saturating_sub(1);
+    }
     synced();
     while let Some(ended) = tasks.join_next().await {
         // A kind that nobody watches any more would look as it did for ever.
@@ -124,77 +131,178 @@ pub async fn watch_all(watches: Watches, synced: impl FnOnce() + Send) {
     }
 }
 
-impl Watches {
-    fn everywhere<S: Seen + Resource<Scope = NamespaceResourceScope>>(
-        &self,
-        tasks: &mut JoinSet<()>,
-        config: &Config,
-        listed: &mpsc::Sender<()>,
-    ) {
-        if self.namespaces.is_empty() {
-            let api = Api::<S>::all(self.client.clone());
-            self.one(tasks, api, (None, config.clone()), listed);
+/// What is told next; a task that dies is not waited for.
+async fn next(tasks: &mut JoinSet<()>, told: &mut mpsc::Receiver<Listing>) -> Listing {
+    loop {
+        tokio::select! {
+            Some(listing) = told.recv() => return listing,
+            Some(ended) = tasks.join_next() => panics::pass_on(ended),
+            else => std::future::pending().await,
         }
-        for namespace in &self.namespaces {
-            let api = Api::<S>::namespaced(self.client.clone(), namespace);
-            let scope = Some(namespace.as_str().into());
-            self.one(tasks, api, (scope, config.clone()), listed);
+    }
+}
+
+/// How a first list went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Listing {
+    Done,
+    /// It may not be made; it is tried again.
+    Refused,
+}
+
+/// The watches of one namespace, one after the other.
+#[derive(Clone)]
+struct Chain {
+    /// Whether all of them have listed.
+    open: Arc<AtomicBool>,
+    /// Is told how the first lists go.
+    done: mpsc::Sender<Listing>,
+}
+
+impl Watches {
+    /// Watches a namespace; tells once when it is refused, and when it is listed.
+    async fn namespace(self, scope: Scope, told: mpsc::Sender<Listing>) {
+        let (done, listings) = mpsc::channel(1);
+        let mut lists = Lists {
+            tasks: JoinSet::new(),
+            listings,
+            told: told.clone(),
+            // Without a namespace there is nothing else that could be looked at.
+            tell: scope.is_some(),
+        };
+        let chain = Chain {
+            open: Arc::default(),
+            done,
+        };
+        let ours = Config::default().labels(&format!("{MANAGED_BY}={MANAGER}"));
+        self.of::<PodSeen>(&mut lists.tasks, &scope, &chain, &ours);
+        self.of::<JobSeen>(&mut lists.tasks, &scope, &chain, &ours);
+        self.of::<ServiceSeen>(&mut lists.tasks, &scope, &chain, &ours);
+        self.of::<ClaimSeen>(&mut lists.tasks, &scope, &chain, &ours);
+        lists.end(4).await;
+        let all = Config::default();
+        self.of::<InstanceSeen>(&mut lists.tasks, &scope, &chain, &all);
+        lists.end(1).await;
+        self.of::<ConfigurationSeen>(&mut lists.tasks, &scope, &chain, &all);
+        lists.end(1).await;
+        chain.open.store(true, Ordering::SeqCst);
+        let keys = self.realm.world().keys_in(&scope);
+        for key in &keys {
+            self.realm.queue.add(key);
+            if let Key::Configuration(key) = key {
+                self.realm.statuses.add(key);
+            }
+        }
+        let namespace = scope.as_deref().unwrap_or("all");
+        tracing::info!(namespace, keys = keys.len(), "namespace was read");
+        // Nobody listens any more once all others are read.
+        let _ = told.try_send(Listing::Done);
+        while let Some(ended) = lists.tasks.join_next().await {
+            panics::pass_on(ended);
         }
     }
 
-    fn one<S: Seen>(
+    fn of<S: Seen + Resource<Scope = NamespaceResourceScope>>(
+        &self,
+        tasks: &mut JoinSet<()>,
+        scope: &Scope,
+        chain: &Chain,
+        config: &Config,
+    ) {
+        let client = self.client.clone();
+        let api = match scope {
+            Some(namespace) => Api::<S>::namespaced(client, namespace),
+            None => Api::<S>::all(client),
+        };
+        self.follow(tasks, api, (scope.clone(), config.clone()), chain);
+    }
+
+    fn follow<S: Seen>(
         &self,
         tasks: &mut JoinSet<()>,
         api: Api<S>,
-        what: (Scope, Config),
-        listed: &mpsc::Sender<()>,
+        (scope, config): (Scope, Config),
+        chain: &Chain,
     ) {
         let follower = Follower {
-            world: Arc::clone(&self.world),
-            queue: Arc::clone(&self.queue),
+            realm: Arc::clone(&self.realm),
             report: self.report.clone(),
-            name: match &what.0 {
+            name: match &scope {
                 Some(namespace) => format!("{} in {namespace}", S::plural(&())),
                 None => S::plural(&()).into_owned(),
             },
-            scope: what.0,
-            listed: Some(listed.clone()),
+            scope,
+            open: Arc::clone(&chain.open),
+            first: Some(chain.done.clone()),
         };
         follower
             .report
             .set(&follower.name, Some("not listed yet".to_owned()));
-        tasks.spawn(follower.follow(api, what.1));
+        tasks.spawn(follower.follow(api, config));
+    }
+}
+
+/// The first lists of a namespace.
+struct Lists {
+    tasks: JoinSet<()>,
+    listings: mpsc::Receiver<Listing>,
+    told: mpsc::Sender<Listing>,
+    /// Whether it is to be told that one is refused.
+    tell: bool,
+}
+
+impl Lists {
+    /// Waits until so many have ended.
+    async fn end(&mut self, mut lists: usize) {
+        while lists > 0 {
+            match next(&mut self.tasks, &mut self.listings).await {
+                Listing::Done => lists -= 1,
+                Listing::Refused => {
+                    if std::mem::take(&mut self.tell) {
+                        let _ = self.told.try_send(Listing::Refused);
+                    }
+                }
+            }
+        }
     }
 }
 
 struct Follower {
-    world: Arc<Mutex<World>>,
-    queue: Arc<Queue<Key>>,
+    realm: Arc<Realm>,
     report: WatchReport,
     name: String,
     scope: Scope,
-    /// Dropped when the first list has ended.
-    listed: Option<mpsc::Sender<()>>,
+    /// Whether changes are told.
+    open: Arc<AtomicBool>,
+    /// Is told how the first list goes, until it has ended.
+    first: Option<mpsc::Sender<Listing>>,
 }
 
 impl Follower {
     async fn follow<S: Seen>(mut self, api: Api<S>, config: Config) {
         let mut events = pin!(watcher(api, config.page_size(PAGE)));
         let mut wait = RETRY.0;
-        while let Some(event) = events.next().await {
+        let mut failing = false;
+        loop {
+            let event = match timeout(CALM, events.next()).await {
+                Ok(Some(event)) => event,
+                Ok(None) => return,
+                Err(_) => {
+                    if std::mem::take(&mut failing) && self.first.is_none() {
+                        self.report.set(&self.name, None);
+                    }
+                    continue;
+                }
+            };
             match event {
                 Ok(event) => {
-                    if self.take::<S>(event) {
-                        wait = RETRY.0;
+                    if self.take::<S>(event).await {
+                        (wait, failing) = (RETRY.0, false);
                     }
                 }
                 Err(error) => {
-                    let problem = words(&error);
-                    if self.expired(&error) {
-                        tracing::debug!(watch = self.name, "watch has expired, listing again");
-                    } else if self.report.set(&self.name, Some(problem.clone())) {
-                        tracing::warn!(watch = self.name, problem, "watch failed, trying again");
-                    }
+                    failing = true;
+                    self.fail(&error).await;
                     sleep(wait.mul_f64(0.75 + rand::random::<f64>() / 2.0)).await;
                     wait = wait.saturating_mul(2).min(RETRY.1);
                 }
@@ -202,25 +310,34 @@ impl Follower {
         }
     }
 
-    fn expired(&self, error: &watcher::Error) -> bool {
-        match error {
-            watcher::Error::WatchError(status) => status.code == 410,
-            watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code == 410,
-            _ => false,
+    async fn fail(&self, error: &watcher::Error) {
+        let problem = words(error);
+        let code = code(error);
+        if code == Some(410) {
+            tracing::debug!(watch = self.name, "watch has expired, listing again");
+        } else if self.report.set(&self.name, Some(problem.clone())) {
+            tracing::warn!(watch = self.name, problem, "watch failed, trying again");
+        }
+        if let Some(first) = self.first.as_ref().filter(|_| code == Some(403)) {
+            // Whoever listened is gone when the reign is over.
+            let _ = first.send(Listing::Refused).await;
         }
     }
 
     /// Returns whether it shows that the watch works.
-    fn take<S: Seen>(&mut self, event: Event<S>) -> bool {
+    async fn take<S: Seen>(&mut self, event: Event<S>) -> bool {
         let keys = match event {
             Event::Init => {
-                self.world().begin::<S>(&self.scope);
+                self.realm.world().begin::<S>(&self.scope);
                 return false;
             }
             Event::InitDone => {
-                let keys = self.world().end::<S>(&self.scope);
+                let keys = self.realm.world().end::<S>(&self.scope);
                 self.report.set(&self.name, None);
-                self.listed = None;
+                if let Some(first) = self.first.take() {
+                    // As above.
+                    let _ = first.send(Listing::Done).await;
+                }
                 keys
             }
             Event::InitApply(object) => self.put(object),
@@ -228,29 +345,34 @@ impl Follower {
                 self.report.set(&self.name, None);
                 self.put(object)
             }
-            Event::Delete(object) => match object.read() {
-                Some(gone) => {
-                    self.world()
-                        .remove::<S>(&gone.namespace, &gone.name, (&gone.uid, gone.version))
-                }
-                None => Vec::new(),
-            },
+            Event::Delete(object) => self.realm.world().forget::<S>(object.meta()),
         };
-        for key in &keys {
-            self.queue.add(key);
+        if self.open.load(Ordering::SeqCst) {
+            for key in &keys {
+                self.realm.queue.add(key);
+            }
         }
         true
     }
 
     fn put<S: Seen>(&self, object: S) -> Vec<Key> {
+        let meta = object.meta().clone();
         match object.read() {
-            Some(object) => self.world().put::<S>(object),
-            None => Vec::new(),
+            Some(object) => self.realm.world().put::<S>(object),
+            None => {
+                self.realm.world().stays::<S>(&meta);
+                Vec::new()
+            }
         }
     }
+}
 
-    fn world(&self) -> MutexGuard<'_, World> {
-        // Changes of the world under the lock do not panic half-way on outside data.
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+/// What the API server has answered, if it has.
+fn code(error: &watcher::Error) -> Option<u16> {
+    match error {
+        watcher::Error::WatchError(status) => Some(status.code),
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => Some(status.code),
+        _ => None,
     }
 }

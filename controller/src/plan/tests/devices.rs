@@ -593,6 +593,48 @@ fn after_a_start_a_configuration_that_is_not_seen_yet_is_not_believed_to_be_gone
 }
 
 #[test]
+fn refused_instances_do_not_keep_the_ones_behind_them_waiting() {
+    let mut cluster = Cluster::with_pods();
+    let ids: Vec<String> = (0..300).map(|n| format!("plant-a/d{n}")).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    cluster.list(&ids);
+    let written = |cluster: &mut Cluster| {
+        let blueprint = cluster.blueprint().unwrap();
+        let input = ConfigurationInput {
+            key: &blueprint.key,
+            blueprint: Some(&blueprint),
+            finding: cluster.finding.as_ref(),
+            instances: &[],
+            service: None,
+            pods: 0,
+        };
+        let plan = instances(&mut cluster.memory, &input, cluster.now);
+        let names = plan.actions.into_iter().filter_map(|action| match action {
+            Action::ApplyInstance(instance) => instance.metadata.name,
+            _ => None,
+        });
+        (names.collect::<Vec<String>>(), plan.more)
+    };
+    let key = cluster.blueprint().unwrap().key;
+    let mut all = BTreeSet::new();
+    for (refused, behind) in [(128, false), (128, false), (44, true)] {
+        let (names, more) = written(&mut cluster);
+        assert_eq!((names.len(), more), (refused, !behind));
+        all.extend(names);
+        assert_eq!(cluster.memory.pass(&key, refused, more), behind);
+    }
+    assert_eq!(all.len(), 300);
+    // And from the beginning once more.
+    assert!(
+        written(&mut cluster)
+            .0
+            .iter()
+            .all(|name| all.contains(name))
+    );
+    assert!(!cluster.memory.pass(&key, 0, false));
+}
+
+#[test]
 fn devices_whose_names_cannot_fit_are_refused_in_words() {
     let mut cluster = Cluster::with_pods();
     let long = "a".repeat(55);

@@ -138,6 +138,20 @@ fn pods_that_do_not_serve_anyway_do_not_hold_up_a_rollout() {
 }
 
 #[test]
+fn missing_pod_does_not_hold_up_the_mending_of_another() {
+    let mut cluster = with_capacity(2);
+    // A quota has no room for the second pod while the first one asks for too much.
+    cluster.pods.get_mut("c-35ced2-0").unwrap().facts.ready = false;
+    for _ in 0..4 {
+        cluster.pods.remove("c-35ced2-1");
+        plan(&mut cluster);
+    }
+    assert!(!cluster.pods.contains_key("c-35ced2-1"));
+    cluster.set_image("two");
+    assert_eq!(plan(&mut cluster), ["delete pod c-35ced2-0"]);
+}
+
+#[test]
 fn pod_that_has_served_does_not_hold_up_the_next_rollout_after_a_restart() {
     let mut cluster = Cluster::with_pods();
     devices(&mut cluster, 4);
