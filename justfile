@@ -30,8 +30,8 @@ generate:
 images *arguments:
     cargo xtask images {{ arguments }}
 
-# A kind cluster called akri-mqtt with our images in it
-kind-up: (images "--out" "target/images")
+# A kind cluster called akri-mqtt with the images of the chart in it
+kind-up: (images "--out" "target/images" "--only" "controller" "--only" "discovery-handler" "--only" "monitoring-broker")
     kind get clusters | grep -qx akri-mqtt || kind create cluster --name akri-mqtt
     for archive in target/images/*.tar; do kind load image-archive --name akri-mqtt "$archive"; done
 

@@ -15,41 +15,52 @@ use crate::metadata::{Metadata, cargo};
 use crate::process::{find, output_of, run as execute};
 use crate::report::Missing;
 
-/// Package, image and title of each program.
-const PROGRAMS: [(&str, &str, &str, &str); 4] = [
-    (
-        "akri-mqtt-controller",
-        "akri-mqtt-controller",
-        "controller",
-        "Pods for MQTT devices, without Akri",
-    ),
-    (
-        "akri-mqtt-discovery-handler",
-        "akri-mqtt-discovery-handler",
-        "discovery-handler",
-        "Akri's discovery handler for MQTT devices",
-    ),
-    (
-        "akri-mqtt-monitoring-broker",
-        "akri-mqtt-monitoring-broker",
-        "monitoring-broker",
-        "Stores and serves the messages of a device",
-    ),
-    (
-        "akri-mqtt-cli",
-        "akri-mqtt",
-        "cli",
-        "MQTT devices without Kubernetes; checks and tools",
-    ),
+/// A program that an image is made of.
+struct Program {
+    package: &'static str,
+    binary: &'static str,
+    image: &'static str,
+    title: &'static str,
+    /// The profile of Cargo.toml with which it is released.
+    profile: &'static str,
+}
+
+const PROGRAMS: [Program; 4] = [
+    Program {
+        package: "akri-mqtt-controller",
+        binary: "akri-mqtt-controller",
+        image: "controller",
+        title: "Pods for MQTT devices, without Akri",
+        profile: "release",
+    },
+    Program {
+        package: "akri-mqtt-discovery-handler",
+        binary: "akri-mqtt-discovery-handler",
+        image: "discovery-handler",
+        title: "Akri's discovery handler for MQTT devices",
+        profile: "release",
+    },
+    Program {
+        package: "akri-mqtt-monitoring-broker",
+        binary: "akri-mqtt-monitoring-broker",
+        image: "monitoring-broker",
+        title: "Stores and serves the messages of a device",
+        profile: "release",
+    },
+    Program {
+        package: "akri-mqtt-cli",
+        binary: "akri-mqtt",
+        image: "cli",
+        title: "MQTT devices without Kubernetes; checks and tools",
+        profile: "compact",
+    },
 ];
 /// Where rustls and everybody else look for authorities first.
 const CA_BUNDLE: &str = "etc/ssl/certs/ca-certificates.crt";
 /// Nobody in particular, and never root.
 const USER: &str = "65532:65532";
-/// An image of a release that runs in the cluster must stay below.
+/// An image of a release must stay below.
 const MAX_BYTES: u64 = 20 << 20;
-/// That of the command line tool, which has all the others in it, and more.
-const MAX_BYTES_OF_CLI: u64 = 36 << 20;
 
 /// What builds the images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -90,6 +101,9 @@ pub struct Options {
     /// First part of the images' names
     #[arg(long, value_name = "NAME", default_value = "ghcr.io/akri-mqtt")]
     registry: String,
+    /// Build this image only; can be repeated
+    #[arg(long, value_name = "IMAGE", value_parser = image_names())]
+    only: Vec<String>,
     /// Tag of the images [default: the version]
     #[arg(long)]
     tag: Option<String>,
@@ -119,12 +133,27 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         With::Docker => in_containers(&metadata, options, arch, &out, docker),
         With::Buildah => in_containers(&metadata, options, arch, &out, buildah),
         With::Cargo | With::Auto => {
-            let programs = build(&metadata, options.profile, arch)?;
+            let built = build(&metadata, options, arch)?;
             match &options.stage {
-                Some(stage) => staged(&programs, stage),
-                None => archives(&metadata, options, arch, &programs, &out),
+                Some(stage) => staged(options, &built, stage),
+                None => archives(&metadata, options, arch, &built, &out),
             }
         }
+    }
+}
+
+/// The names of all images.
+fn image_names() -> Vec<&'static str> {
+    PROGRAMS.iter().map(|program| program.image).collect()
+}
+
+impl Options {
+    /// Those that are to be built.
+    fn programs(&self) -> impl Iterator<Item = &'static Program> {
+        let wanted = |program: &&Program| {
+            self.only.is_empty() || self.only.iter().any(|image| image == program.image)
+        };
+        PROGRAMS.iter().filter(wanted)
     }
 }
 
@@ -171,33 +200,55 @@ impl Arch {
     }
 }
 
-/// Builds the programs statically; the directory with them.
-fn build(metadata: &Metadata, profile: Profile, arch: Arch) -> anyhow::Result<PathBuf> {
+/// Programs that were built.
+struct Built {
+    /// Directory of the target's builds.
+    target: PathBuf,
+    profile: Profile,
+}
+
+impl Built {
+    fn path(&self, program: &Program) -> PathBuf {
+        let profile = match self.profile {
+            Profile::Dev => "debug",
+            Profile::Release => program.profile,
+        };
+        self.target.join(profile).join(program.binary)
+    }
+}
+
+/// Builds the programs statically.
+fn build(metadata: &Metadata, options: &Options, arch: Arch) -> anyhow::Result<Built> {
     ensure!(
         cfg!(target_os = "linux"),
         "--with cargo: the images are for Linux; use docker or buildah here"
     );
     let triple = format!("{}-unknown-linux-gnu", arch.machine());
-    let mut build = Command::new(cargo());
-    build
-        .current_dir(&metadata.workspace_root)
-        .args(["build", "--locked", "--target", &triple]);
-    for (package, binary, ..) in PROGRAMS {
-        build.args(["--package", package, "--bin", binary]);
+    let mut by_profile: BTreeMap<&str, Vec<&Program>> = BTreeMap::new();
+    for program in options.programs() {
+        let profile = match options.profile {
+            Profile::Dev => "dev",
+            Profile::Release => program.profile,
+        };
+        by_profile.entry(profile).or_default().push(program);
     }
-    if profile == Profile::Release {
-        build.arg("--release");
+    let environment = environment(metadata, arch, &triple)?;
+    for (profile, programs) in by_profile {
+        let mut build = Command::new(cargo());
+        build
+            .current_dir(&metadata.workspace_root)
+            .args(["build", "--locked", "--target", &triple])
+            .args(["--profile", profile]);
+        for program in programs {
+            build.args(["--package", program.package, "--bin", program.binary]);
+        }
+        build.envs(&environment);
+        execute(&mut build)?;
     }
-    for (variable, value) in environment(metadata, arch, &triple)? {
-        build.env(variable, value);
-    }
-    execute(&mut build)?;
-    let profile = if profile == Profile::Release {
-        "release"
-    } else {
-        "debug"
-    };
-    Ok(metadata.target_directory.join(triple).join(profile))
+    Ok(Built {
+        target: metadata.target_directory.join(triple),
+        profile: options.profile,
+    })
 }
 
 /// What makes the programs static, and the same wherever they are built: no path of this machine is in them.
@@ -265,16 +316,17 @@ fn ca_bundle() -> String {
     bundle
 }
 
-fn staged(programs: &Path, stage: &Path) -> anyhow::Result<()> {
-    for (_, binary, image, _) in PROGRAMS {
-        let root = stage.join(image);
+fn staged(options: &Options, built: &Built, stage: &Path) -> anyhow::Result<()> {
+    for program in options.programs() {
+        let root = stage.join(program.image);
         let bundle = root.join(CA_BUNDLE);
         for directory in [root.join("bin"), bundle.with_file_name("")] {
             fs::create_dir_all(&directory)
                 .with_context(|| format!("cannot make {}", directory.display()))?;
         }
         fs::write(&bundle, ca_bundle())?;
-        fs::copy(programs.join(binary), root.join("bin").join(binary)).context(binary)?;
+        let to = root.join("bin").join(program.binary);
+        fs::copy(built.path(program), to).context(program.binary)?;
     }
     Ok(())
 }
@@ -283,38 +335,33 @@ fn archives(
     metadata: &Metadata,
     options: &Options,
     arch: Arch,
-    programs: &Path,
+    built: &Built,
     out: &Path,
 ) -> anyhow::Result<()> {
     fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     let bundle = out.join("ca-certificates.crt");
     fs::write(&bundle, ca_bundle())?;
-    for (_, binary, image, title) in PROGRAMS {
-        let name = name(options, image);
-        let archive = out.join(format!("{image}.tar"));
-        let program = programs.join(binary);
-        let size = fs::metadata(&program)?.len() + fs::metadata(&bundle)?.len();
+    for program in options.programs() {
+        let name = name(options, program.image);
+        let archive = out.join(format!("{}.tar", program.image));
+        let file = built.path(program);
+        let size = fs::metadata(&file)?.len() + fs::metadata(&bundle)?.len();
         let digest = Image {
             name: name.clone(),
             architecture: Some(arch.name().to_owned()),
-            entrypoint: vec![format!("/bin/{binary}")],
+            entrypoint: vec![format!("/bin/{}", program.binary)],
             user: USER.to_owned(),
-            labels: labels(title, &commit(metadata)),
+            labels: labels(program.title, &commit(metadata)),
             files: vec![
-                (program, format!("bin/{binary}")),
+                (file, format!("bin/{}", program.binary)),
                 (bundle.clone(), CA_BUNDLE.to_owned()),
             ],
         }
         .write(&archive)?;
         println!("{name}  {size} bytes  {digest}  {}", archive.display());
-        let most = if image == "cli" {
-            MAX_BYTES_OF_CLI
-        } else {
-            MAX_BYTES
-        };
         ensure!(
-            size < most || options.profile == Profile::Dev,
-            "{name} has {size} bytes, allowed are {most}"
+            size < MAX_BYTES || options.profile == Profile::Dev,
+            "{name} has {size} bytes, allowed are {MAX_BYTES}"
         );
     }
     fs::remove_file(bundle)?;
@@ -368,7 +415,7 @@ fn in_containers(
     );
     fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     let commit = commit(metadata);
-    for (.., image, _) in PROGRAMS {
+    for Program { image, .. } in options.programs() {
         let archive = out.join(format!("{image}.tar"));
         if archive.exists() {
             fs::remove_file(&archive)?;
