@@ -54,6 +54,8 @@ pub enum ErrorKind {
     NotConnected,
     /// The message to publish is not one that can be sent, or the server refused it.
     Publish,
+    /// The server refused a message because its quota is used up.
+    Quota,
     /// The session was closed by its owner.
     Stopped,
     /// The credentials changed, so that the session connects again.
@@ -93,6 +95,7 @@ impl ErrorKind {
             Self::State => "state",
             Self::NotConnected => "not_connected",
             Self::Publish => "publish",
+            Self::Quota => "quota",
             Self::Stopped => "stopped",
             Self::CredentialsChanged => "credentials_changed",
             Self::MemberSwitch => "member_switch",

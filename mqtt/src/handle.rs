@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use crate::{
-    Ack, Credentials, ErrorKind, Options, Publish, SessionError, SessionState, Status,
+    Ack, Credentials, ErrorKind, Options, Publish, Published, SessionError, SessionState, Status,
     Subscription,
     driver::{Control, PUBLISHES_WAITING, PublishRequest, Session},
 };
@@ -73,8 +73,9 @@ impl Handle {
     ///
     /// # Errors
     /// `NotConnected` at once when there is no connection; the cause when the connection ends meanwhile, in
-    /// which case the message may or may not have arrived; `Publish` when the server refuses it.
-    pub async fn publish(&self, publish: Publish) -> Result<(), SessionError> {
+    /// which case the message may or may not have arrived; `Publish`, `NotAuthorised` or `Quota` when the server
+    /// refuses it. Dropped before the message was sent, nothing is sent.
+    pub async fn publish(&self, publish: Publish) -> Result<Published, SessionError> {
         if !self.status.borrow().connected {
             return Err(not_connected());
         }

@@ -35,7 +35,7 @@ pub use akri_mqtt_core::{
 pub use error::{ErrorKind, SessionError};
 pub use event::{Ack, Connected, Event, Message, Properties, Topic};
 pub use handle::{Events, Handle, start};
-pub use options::{Backoff, Options, Publish, Subscription, Will};
+pub use options::{Backoff, Options, Publish, Published, Subscription, Will};
 pub use state::{BoxFuture, MemoryState, SessionState, StateError};
 pub use status::{Counters, CountersSnapshot, Status};
 

@@ -23,7 +23,7 @@ pub struct Options {
     pub max_packet_size: u32,
     /// Do not verify the server's certificate; warned about at every connect.
     pub insecure_skip_verify: bool,
-    /// Last Will.
+    /// Last Will. A server that refuses a connection with it is asked for one without it.
     pub will: Option<Will>,
     /// Messages of QoS 1 and 2 that the server may send ahead of acknowledgements (MQTT 5.0, 3.1.2.11.3).
     pub receive_maximum: u16,
@@ -104,6 +104,10 @@ pub struct Will {
     pub qos: QoS,
     /// Retained.
     pub retain: bool,
+    /// How long the server waits for us to come back before it publishes the will; MQTT 5 only.
+    pub delay: Duration,
+    /// After how long the server forgets the will's message; MQTT 5 only, none: never.
+    pub expiry: Option<Duration>,
 }
 
 /// One wanted subscription.
@@ -152,6 +156,22 @@ pub struct Publish {
     pub retain: bool,
     /// MQTT 5 properties; ignored on 3.1.1.
     pub properties: Option<Box<Properties>>,
+}
+
+/// What the server said of a message that it took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Published {
+    /// Nobody subscribes to the topic (MQTT 5.0, 3.4.2.1). Not every server says so, and none of QoS 0 or on 3.1.1.
+    pub no_subscribers: bool,
+}
+
+impl Published {
+    /// By the reason of PUBACK or PUBREC.
+    pub(crate) fn of(reason: u8) -> Self {
+        Self {
+            no_subscribers: reason == 0x10,
+        }
+    }
 }
 
 impl Publish {

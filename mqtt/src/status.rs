@@ -22,6 +22,8 @@ pub struct Status {
     pub url: Option<ServerUrl>,
     /// The version of the connection.
     pub version: Option<Version>,
+    /// Whether the server accepted the connection only without our Last Will.
+    pub will_refused: bool,
     /// Since when `connected` has its value.
     pub since: Instant,
     /// The last failure; stays after a reconnect.
@@ -130,6 +132,7 @@ impl Status {
             subscribed: false,
             url: None,
             version: None,
+            will_refused: false,
             since: now,
             last_error: None,
             refused: Vec::new(),

@@ -20,8 +20,8 @@ use akri_mqtt_core::{
     identity::ServerName,
 };
 use akri_mqtt_session::{
-    Backoff, ErrorKind, Event, Events, Handle, MemoryState, Options, Publish, SessionError,
-    Subscription, start,
+    Backoff, ErrorKind, Event, Events, Handle, MemoryState, Options, Publish, Published,
+    SessionError, Subscription, start,
 };
 use tokio::{sync::watch, task::JoinSet};
 
@@ -253,7 +253,7 @@ impl Publisher {
     /// # Panics
     /// When one is not confirmed.
     pub async fn publish_all(&self, messages: impl IntoIterator<Item = Publish>) {
-        let mut running: JoinSet<Result<(), SessionError>> = JoinSet::new();
+        let mut running: JoinSet<Result<Published, SessionError>> = JoinSet::new();
         for message in messages {
             if running.len() >= 64 {
                 let done = running.join_next().await.expect("one runs");

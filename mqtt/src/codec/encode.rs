@@ -1,6 +1,8 @@
 //! The packets that a client sends. Lengths are checked by the callers (a filter, topic or client id is at
 //! most 65,535 bytes).
 
+use std::time::Duration;
+
 use bytes::{BufMut, BytesMut};
 
 use super::wire::{put_binary, put_varint, varint_len};
@@ -95,7 +97,7 @@ pub(crate) fn encode_connect(out: &mut BytesMut, connect: &Connect<'_>) {
     put_binary(&mut body, connect.client_id.as_bytes());
     if let Some(will) = connect.will {
         if five {
-            put_props(&mut body, &[]);
+            put_props(&mut body, &will_props(will));
         }
         put_binary(&mut body, will.topic.as_bytes());
         put_binary(&mut body, &will.payload);
@@ -107,6 +109,20 @@ pub(crate) fn encode_connect(out: &mut BytesMut, connect: &Connect<'_>) {
         put_binary(&mut body, password);
     }
     finish(out, 0x10, &body);
+}
+
+fn will_props(will: &Will) -> BytesMut {
+    let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+    let mut props = BytesMut::new();
+    if !will.delay.is_zero() {
+        props.put_u8(0x18);
+        props.put_u32(seconds(will.delay));
+    }
+    if let Some(expiry) = will.expiry {
+        props.put_u8(0x02);
+        props.put_u32(seconds(expiry));
+    }
+    props
 }
 
 /// Writes a PUBLISH; `id` is 0 for QoS 0.

@@ -75,7 +75,7 @@ impl Session {
     pub(super) async fn drive(&mut self, established: Established) -> End {
         let mut link = self.link(established);
         let end = self.turns(&mut link).await;
-        let last_words = LastWords::of(&end);
+        let last_words = LastWords::of(&end, self.options.will.is_some());
         self.goodbye(link, last_words).await;
         end
     }
@@ -291,6 +291,8 @@ impl Session {
                 link.pending_since = None;
                 self.machine.sent(now);
             }
+            // A caller that has gone away was told that nothing was sent.
+            Wake::Publish(Some((_, reply))) if reply.is_closed() => {}
             Wake::Publish(Some((publish, reply))) => self.machine.publish(&publish, reply),
             Wake::Publish(None) => self.publishes_open = false,
             Wake::Released(id, result) => self.released(id, result).map_err(End::Lost)?,

@@ -290,6 +290,7 @@ impl Session {
             url,
             version,
             connack,
+            will_refused,
             ..
         } = established;
         let session_present = connack.session_present;
@@ -309,6 +310,7 @@ impl Session {
             status.subscribed = false;
             status.url = Some(url.clone());
             status.version = Some(*version);
+            status.will_refused = *will_refused;
             status.since = now;
         });
         let (url, version) = (url.clone(), *version);

@@ -73,13 +73,33 @@ impl Reach {
         }
     }
 
+    /// A server that refuses us may refuse only our Last Will (its topic, its QoS, that it is retained): asked
+    /// again without it. Some servers say no more than that they close the connection.
     async fn attempt(&self, version: Version) -> Result<Established, SessionError> {
+        let first = self.once(version, true).await;
+        let may_be_the_will = first.as_ref().is_err_and(|error| {
+            let kinds = [
+                ErrorKind::NotAuthorised,
+                ErrorKind::Refused,
+                ErrorKind::Closed,
+            ];
+            self.options.will.is_some() && kinds.contains(&error.kind)
+        });
+        if !may_be_the_will {
+            return first;
+        }
+        let second = self.once(version, false).await;
+        if second.is_ok() { second } else { first }
+    }
+
+    async fn once(&self, version: Version, with_will: bool) -> Result<Established, SessionError> {
         let attempt = Attempt {
             options: &self.options,
             url: &self.url,
             credentials: &self.credentials,
             version,
             clean_start: self.clean_start,
+            with_will,
         };
         establish(attempt).await
     }

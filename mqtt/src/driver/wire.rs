@@ -9,24 +9,31 @@ use super::{
     Session,
     link::{End, Link, READ_MIN},
 };
-use crate::{BoxFuture, ErrorKind, codec::encode_disconnect};
+use crate::{BoxFuture, ErrorKind, Version, codec::encode_disconnect};
 
 /// Time for the last bytes and the server's answer to DISCONNECT.
 const GOODBYE: Duration = Duration::from_millis(1500);
 
+/// The reason "disconnect with Will Message".
+const WITH_WILL: u8 = 0x04;
+
 /// What the server hears at the end of a connection.
 #[derive(Clone, Copy)]
 pub(super) enum LastWords {
-    /// DISCONNECT, which keeps the session.
+    /// DISCONNECT, which keeps the session; nobody hears our Last Will.
     Disconnect,
+    /// We go to another server: whoever listens to this one is to hear our Last Will (MQTT 5.0, 3.14.2.1).
+    /// MQTT 3.1.1 knows no such DISCONNECT, only a connection that breaks.
+    Will,
     /// What the machine wrote already: which rule the server broke.
     Written,
     None,
 }
 
 impl LastWords {
-    pub(super) fn of(end: &End) -> Self {
+    pub(super) fn of(end: &End, has_will: bool) -> Self {
         match end {
+            End::Switch(_) if has_will => Self::Will,
             End::Stop | End::Credentials | End::Switch(_) => Self::Disconnect,
             End::Lost(error) if error.kind == ErrorKind::Protocol => Self::Written,
             End::Lost(_) => Self::None,
@@ -39,8 +46,11 @@ impl Session {
     pub(super) async fn goodbye(&mut self, mut link: Link, last_words: LastWords) {
         match last_words {
             LastWords::Disconnect => encode_disconnect(&mut self.machine.out, 0, link.version),
+            LastWords::Will if link.version == Version::V5 => {
+                encode_disconnect(&mut self.machine.out, WITH_WILL, link.version);
+            }
             LastWords::Written => {}
-            LastWords::None => return,
+            LastWords::Will | LastWords::None => return,
         }
         let out = &mut self.machine.out;
         let last = async {

@@ -7,12 +7,12 @@ use tokio::sync::oneshot;
 
 use super::ids::PacketIds;
 use crate::{
-    ErrorKind, Publish, QoS, SessionError, Version,
+    ErrorKind, Publish, Published, QoS, SessionError, Version,
     codec::{AckKind, Props, encode_ack, encode_publish},
 };
 
 /// Where the result of a publish goes.
-pub(crate) type Reply = oneshot::Sender<Result<(), SessionError>>;
+pub(crate) type Reply = oneshot::Sender<Result<Published, SessionError>>;
 
 /// Messages in flight at most, whatever more the server would take; further ones wait with their callers.
 const IN_FLIGHT: usize = 256;
@@ -73,8 +73,8 @@ enum Stage {
     PubAck(Reply),
     /// QoS 2: waits for PUBREC.
     PubRec(Reply),
-    /// QoS 2: waits for PUBCOMP.
-    PubComp(Option<Reply>),
+    /// QoS 2: waits for PUBCOMP, with what PUBREC said.
+    PubComp(Option<(Reply, Published)>),
 }
 
 #[derive(Debug, Default)]
@@ -119,7 +119,7 @@ impl Outbound {
                 }
                 Stage::PubComp(reply) => {
                     self.unfinished.insert(id);
-                    reply
+                    reply.map(|(reply, _)| reply)
                 }
             };
             if let Some(reply) = reply {
@@ -159,7 +159,7 @@ impl Outbound {
         encode_publish(out, publish, id, self.limits.version);
         match publish.qos {
             QoS::AtMostOnce => {
-                let _ = reply.send(Ok(()));
+                let _ = reply.send(Ok(Published::default()));
             }
             QoS::AtLeastOnce => {
                 self.in_flight.insert(id, Stage::PubAck(reply));
@@ -220,7 +220,9 @@ impl Outbound {
             }
             Some(Stage::PubRec(reply)) => {
                 encode_ack(out, AckKind::PubRel, id);
-                self.in_flight.insert(id, Stage::PubComp(Some(reply)));
+                let published = Published::of(reason);
+                self.in_flight
+                    .insert(id, Stage::PubComp(Some((reply, published))));
             }
             Some(other) => {
                 self.in_flight.insert(id, other);
@@ -234,8 +236,8 @@ impl Outbound {
         match self.in_flight.remove(&id) {
             Some(Stage::PubComp(reply)) => {
                 ids.give_back(id);
-                if let Some(reply) = reply {
-                    let _ = reply.send(Ok(()));
+                if let Some((reply, published)) = reply {
+                    let _ = reply.send(Ok(published));
                 }
             }
             Some(other) => {
@@ -267,13 +269,18 @@ fn refuse(text: String) -> SessionError {
     SessionError::new(ErrorKind::Publish, text)
 }
 
-fn result_of(reason: u8) -> Result<(), SessionError> {
+fn result_of(reason: u8) -> Result<Published, SessionError> {
     if reason < 0x80 {
-        return Ok(());
+        return Ok(Published::of(reason));
     }
     let text = format!(
         "the server refused the message: {}",
         super::reason::reason_text(reason)
     );
-    Err(SessionError::new(ErrorKind::Publish, text))
+    let kind = match reason {
+        0x87 => ErrorKind::NotAuthorised,
+        0x97 => ErrorKind::Quota,
+        _ => ErrorKind::Publish,
+    };
+    Err(SessionError::new(kind, text))
 }

@@ -32,6 +32,8 @@ pub(crate) struct Established {
     pub(crate) frames: FrameReader,
     /// What came behind the CONNACK.
     pub(crate) buffer: BytesMut,
+    /// The server accepted us only without our Last Will.
+    pub(crate) will_refused: bool,
 }
 
 /// What one attempt says to the server.
@@ -41,6 +43,7 @@ pub(crate) struct Attempt<'a> {
     pub(crate) credentials: &'a Credentials,
     pub(crate) version: Version,
     pub(crate) clean_start: bool,
+    pub(crate) with_will: bool,
 }
 
 /// Connects within `options.connect_timeout`.
@@ -102,7 +105,7 @@ async fn handshake(attempt: &Attempt<'_>, clean: bool) -> Result<Established, Se
         receive_maximum: attempt.options.receive_maximum,
         username: credentials.username.as_deref(),
         password: credentials.password.as_ref().map(|secret| secret.expose()),
-        will: attempt.options.will.as_ref(),
+        will: attempt.options.will.as_ref().filter(|_| attempt.with_will),
     };
     encode_connect(&mut buffer, &connect);
     stream
@@ -127,6 +130,7 @@ async fn handshake(attempt: &Attempt<'_>, clean: bool) -> Result<Established, Se
         connack,
         frames,
         buffer,
+        will_refused: attempt.options.will.is_some() && !attempt.with_will,
     })
 }
 
