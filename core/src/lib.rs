@@ -5,6 +5,7 @@ pub mod credentials;
 pub mod decode;
 pub mod details;
 pub mod identity;
+pub mod pool;
 pub mod presence;
 pub mod properties;
 pub mod topic;
