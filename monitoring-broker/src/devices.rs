@@ -126,6 +126,12 @@ impl Devices {
             .collect()
     }
 
+    /// Shows all devices, sorted by id. They are locked meanwhile.
+    pub fn each(&self, mut look: impl FnMut(&Device)) {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        inner.devices.values().for_each(|(device, _)| look(device));
+    }
+
     /// The devices that changed after a revision, in the order of their latest change, with its revision.
     pub fn changed_after(&self, revision: u64) -> Vec<(u64, Device)> {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);

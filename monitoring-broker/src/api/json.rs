@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use super::payload::{Payload, base64, survives};
-use super::service::{DeviceView, MessageView, ReadingView, age_ms};
+use super::service::{Counts, DeviceView, MessageView, ReadingView, age_ms};
 use crate::devices::State;
 use crate::store::Properties;
 
@@ -17,6 +17,21 @@ pub(super) struct DeviceJson<'a> {
     server: &'a str,
     topics: &'a [String],
     presence: PresenceJson<'a>,
+}
+
+/// How many devices there are in each state.
+#[derive(Serialize)]
+pub(super) struct CountsJson {
+    online: usize,
+    offline: usize,
+    unknown: usize,
+}
+
+/// An MQTT server.
+#[derive(Serialize)]
+pub(super) struct ServerJson<'a> {
+    name: &'a str,
+    connected: bool,
 }
 
 /// The presence of a device.
@@ -127,6 +142,25 @@ impl<'a> DeviceJson<'a> {
             server: &device.server,
             topics: &device.topics,
             presence: PresenceJson::new(view),
+        }
+    }
+}
+
+impl CountsJson {
+    pub(super) fn new(counts: Counts) -> Self {
+        Self {
+            online: counts.online,
+            offline: counts.offline,
+            unknown: counts.unknown,
+        }
+    }
+}
+
+impl<'a> ServerJson<'a> {
+    pub(super) fn new((name, connected): (&'a String, &bool)) -> Self {
+        Self {
+            name,
+            connected: *connected,
         }
     }
 }

@@ -11,8 +11,8 @@ use prost_types::Timestamp as PbTimestamp;
 use tonic::Status;
 
 use crate::api::service::{
-    DeviceView, MessageQuery, MessageView, ReadingQuery, ReadingView, ServiceError, Start,
-    WatchEvent, WatchQuery, bound, limit, ordered, topic_filter,
+    DevicePage, DeviceQuery, DeviceView, MessageQuery, MessageView, ReadingQuery, ReadingView,
+    ServiceError, Start, WatchEvent, WatchQuery, bound, limit, ordered, topic_filter,
 };
 use crate::devices::State;
 use crate::store::StoreError;
@@ -38,11 +38,48 @@ pub(super) fn count(count: u32) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }
 
+pub(super) fn device_query(request: pb::ListDevicesRequest) -> Result<DeviceQuery, ServiceError> {
+    let state = match pb::PresenceState::try_from(request.state) {
+        Ok(pb::PresenceState::Unspecified) => None,
+        Ok(pb::PresenceState::Unknown) => Some(State::Unknown),
+        Ok(pb::PresenceState::Online) => Some(State::Online),
+        Ok(pb::PresenceState::Offline) => Some(State::Offline),
+        Err(_) => {
+            let why = format!("found {}, allowed: a PresenceState", request.state);
+            return Err(ServiceError::invalid("state", why));
+        }
+    };
+    Ok(DeviceQuery {
+        search: request.search,
+        state,
+        limit: limit("page_size", count(request.page_size))?,
+        page_token: request.page_token,
+    })
+}
+
+pub(super) fn device_page(page: DevicePage) -> pb::ListDevicesResponse {
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let servers = page.servers.into_iter();
+    pb::ListDevicesResponse {
+        devices: page.devices.into_iter().map(device).collect(),
+        next_page_token: page.next_page_token,
+        counts: Some(pb::DeviceCounts {
+            online: number(page.counts.online),
+            offline: number(page.counts.offline),
+            unknown: number(page.counts.unknown),
+        }),
+        servers: servers
+            .map(|(name, connected)| pb::MqttServer { name, connected })
+            .collect(),
+    }
+}
+
 pub(super) fn message_query(request: pb::QueryRequest) -> Result<MessageQuery, ServiceError> {
     Ok(MessageQuery {
         topic: topic_filter("topic_filter", &request.topic_filter)?,
         from: time("from", request.from)?,
         to: time("to", request.to)?,
+        text: Some(request.text).filter(|text| !text.is_empty()),
         ascending: is_ascending(request.order)?,
         limit: limit("limit", count(request.limit))?,
         page_token: request.page_token,
@@ -69,6 +106,7 @@ pub(super) fn reading_query(
             order: request.order,
             limit: request.limit,
             page_token: request.page_token,
+            text: String::new(),
         })?,
     })
 }

@@ -26,7 +26,7 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::Builder;
 
 use super::Service;
-use super::service::{ServiceError, limit, topic_filter};
+use super::service::{ServiceError, topic_filter};
 use convert as to;
 
 /// The services that reflection lists.
@@ -83,14 +83,9 @@ impl Monitoring for Api {
         &self,
         request: Request<ListDevicesRequest>,
     ) -> Result<Response<ListDevicesResponse>, Status> {
-        let request = request.into_inner();
-        let limit = limit("page_size", to::count(request.page_size)).map_err(to::status)?;
-        let page = self.service.devices(limit, &request.page_token);
-        let (devices, next_page_token) = page.map_err(to::status)?;
-        Ok(Response::new(ListDevicesResponse {
-            devices: devices.into_iter().map(to::device).collect(),
-            next_page_token,
-        }))
+        let query = to::device_query(request.into_inner()).map_err(to::status)?;
+        let page = self.service.devices(&query).map_err(to::status)?;
+        Ok(Response::new(to::device_page(page)))
     }
 
     async fn get_latest(

@@ -195,13 +195,39 @@ async fn errors_have_their_codes_and_name_the_field() {
     );
     let many = pb::ListDevicesRequest {
         page_size: 10_001,
-        page_token: String::new(),
+        ..pb::ListDevicesRequest::default()
     };
     let many = server.client.list_devices(many).await.unwrap_err();
     assert_eq!(
         many.message(),
         "page_size: found 10001, allowed: 1 to 10000"
     );
+}
+
+#[tokio::test]
+async fn devices_are_searched_and_counted_by_state() {
+    let mut server = start().await;
+    let request = pb::ListDevicesRequest {
+        search: "R1".to_owned(),
+        state: pb::PresenceState::Online.into(),
+        ..pb::ListDevicesRequest::default()
+    };
+    let page = server.client.list_devices(request).await.unwrap();
+    let page = page.into_inner();
+    let ids: Vec<_> = page.devices.iter().map(|device| &device.id).collect();
+    assert_eq!(ids, ["plant-a/r1"]);
+    let counts = pb::DeviceCounts {
+        online: 1,
+        ..pb::DeviceCounts::default()
+    };
+    assert_eq!(page.counts, Some(counts));
+    assert!(page.servers.iter().all(|server| server.connected));
+    let request = pb::ListDevicesRequest {
+        state: 9,
+        ..pb::ListDevicesRequest::default()
+    };
+    let wrong = server.client.list_devices(request).await.unwrap_err();
+    assert_eq!(wrong.message(), "state: found 9, allowed: a PresenceState");
 }
 
 #[tokio::test]

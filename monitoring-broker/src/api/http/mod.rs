@@ -1,6 +1,7 @@
-//! The HTTP front: REST and Server-Sent Events. In: a bound listener, the service, health and metrics.
+//! The HTTP front: REST, Server-Sent Events and the dashboard. In: a bound listener, the service, health and metrics.
 //! Out: returns when it was drained. What is answered is the service's; the forms are in `json`.
 
+mod page;
 mod params;
 mod problem;
 mod routes;
@@ -59,12 +60,13 @@ pub fn router(service: Service, health: Health, registry: Arc<Registry>) -> Rout
         .route("/v1/stream", get(stream::of_all))
         .with_state(service)
         .merge(admin::router(health, registry))
+        .merge(page::router())
         .method_not_allowed_fallback(Problem::method)
         .fallback(Problem::path)
         .layer(from_fn(guard))
 }
 
-/// Bounds the URL before a route is looked for, and marks every answer as not to be kept.
+/// Bounds the URL before a route is looked for, and marks every answer but the page's files as not to be kept.
 async fn guard(request: Request, next: Next) -> Response {
     let target = request.uri().path_and_query();
     let length = target.map_or(0, |target| target.as_str().len());
@@ -73,8 +75,12 @@ async fn guard(request: Request, next: Next) -> Response {
     } else {
         next.run(request).await
     };
-    response
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let headers = response.headers_mut();
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    // What a device sends is never taken for a page.
+    let as_it_says = HeaderValue::from_static("nosniff");
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, as_it_says);
     response
 }

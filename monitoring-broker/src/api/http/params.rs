@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 
 use crate::api::service::{self, ServiceError};
+use crate::devices::State;
 
 /// The parameters of a request, each at most once, except those that may repeat.
 pub(super) struct Params {
@@ -88,6 +89,17 @@ impl Params {
                 format!("found 0, allowed: {allowed}"),
             )),
             limit => service::limit("limit", limit.unwrap_or(0)),
+        }
+    }
+
+    /// The parameter `state` of devices.
+    pub(super) fn state(&self) -> Result<Option<State>, ServiceError> {
+        match self.filled("state") {
+            None => Ok(None),
+            Some("online") => Ok(Some(State::Online)),
+            Some("offline") => Ok(Some(State::Offline)),
+            Some("unknown") => Ok(Some(State::Unknown)),
+            Some(value) => Err(wrong("state", value, "online, offline or unknown")),
         }
     }
 

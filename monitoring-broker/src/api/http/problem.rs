@@ -51,6 +51,17 @@ impl Problem {
         )
     }
 
+    /// A file that the dashboard does not have.
+    pub(super) fn asset(path: &str) -> Self {
+        let path: String = path.chars().take(200).collect();
+        Self::new(
+            "urn:akri-mqtt:problem:unknown-path",
+            "Unknown path",
+            StatusCode::NOT_FOUND,
+            format!("there is no file {path} in the dashboard, which is at /"),
+        )
+    }
+
     /// A method that the path does not have.
     pub(super) async fn method(method: Method) -> Self {
         let method: String = method.as_str().chars().take(32).collect();

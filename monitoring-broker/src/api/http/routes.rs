@@ -8,8 +8,10 @@ use serde::Serialize;
 
 use super::params::Params;
 use super::problem::Problem;
-use crate::api::json::{DeviceJson, MessageJson, ReadingJson};
-use crate::api::service::{MessageQuery, ReadingQuery, Service, ServiceError, ordered};
+use crate::api::json::{CountsJson, DeviceJson, MessageJson, ReadingJson, ServerJson};
+use crate::api::service::{
+    DeviceQuery, MessageQuery, ReadingQuery, Service, ServiceError, ordered,
+};
 
 /// What a route answers.
 pub(super) type Answer = Result<Response, Problem>;
@@ -21,6 +23,8 @@ struct Devices<'a> {
     devices: Vec<DeviceJson<'a>>,
     #[serde(skip_serializing_if = "str::is_empty")]
     next_page_token: &'a str,
+    counts: CountsJson,
+    servers: Vec<ServerJson<'a>>,
 }
 
 #[derive(Serialize)]
@@ -38,12 +42,19 @@ struct Readings<'a> {
 }
 
 pub(super) async fn devices(State(api): State<Service>, RawQuery(query): RawQuery) -> Answer {
-    let params = Params::parse(query.as_deref(), &["limit", "page_token"], &[])?;
-    let token = params.get("page_token").unwrap_or_default();
-    let (views, next) = api.devices(params.limit()?, token)?;
+    let allowed = ["search", "state", "limit", "page_token"];
+    let params = Params::parse(query.as_deref(), &allowed, &[])?;
+    let page = api.devices(&DeviceQuery {
+        search: params.get("search").unwrap_or_default().to_owned(),
+        state: params.state()?,
+        limit: params.limit()?,
+        page_token: params.get("page_token").unwrap_or_default().to_owned(),
+    })?;
     json(&Devices {
-        devices: views.iter().map(DeviceJson::new).collect(),
-        next_page_token: &next,
+        devices: page.devices.iter().map(DeviceJson::new).collect(),
+        next_page_token: &page.next_page_token,
+        counts: CountsJson::new(page.counts),
+        servers: page.servers.iter().map(ServerJson::new).collect(),
     })
 }
 
@@ -77,7 +88,15 @@ pub(super) async fn messages(
     id: Id,
     RawQuery(query): RawQuery,
 ) -> Answer {
-    let allowed = ["topic", "from", "to", "order", "limit", "page_token"];
+    let allowed = [
+        "topic",
+        "text",
+        "from",
+        "to",
+        "order",
+        "limit",
+        "page_token",
+    ];
     let params = Params::parse(query.as_deref(), &allowed, &[])?;
     let page = api.query(&message_query(id, &params)?).await?;
     json(&Messages {
@@ -130,6 +149,7 @@ fn message_query(id: Id, params: &Params) -> Result<MessageQuery, ServiceError> 
         topic: params.topic()?,
         from: params.time("from")?,
         to: params.time("to")?,
+        text: params.filled("text").map(str::to_owned),
         ascending: params.is_ascending()?,
         limit: params.limit()?,
         page_token: params.get("page_token").unwrap_or_default().to_owned(),

@@ -91,8 +91,71 @@ async fn devices_are_in_an_envelope_and_in_pages() {
     let token = page["next_page_token"].as_str().unwrap();
     let page = server.get(&format!("/v1/devices?page_token={token}")).await;
     assert_eq!(page["devices"][0]["id"], "plant-a/r2");
-    assert_eq!(page.as_object().unwrap().len(), 1);
+    assert!(page.get("next_page_token").is_none());
+    assert_eq!(
+        page["counts"],
+        json!({"online": 2, "offline": 0, "unknown": 0})
+    );
+    assert_eq!(
+        page["servers"],
+        json!([{"name": "plant-a", "connected": true}])
+    );
     assert_eq!(server.get("/v1/devices/plant-a%2Fr1").await, expected);
+}
+
+#[tokio::test]
+async fn devices_and_messages_are_searched() {
+    let server = Server::start().await;
+    let page = server.get("/v1/devices?search=R2&state=online").await;
+    assert_eq!(page["devices"][0]["id"], "plant-a/r2");
+    assert_eq!(page["devices"].as_array().unwrap().len(), 1);
+    let (status, problem) = server.problem("GET", "/v1/devices?state=ill").await;
+    assert_eq!((status, &problem["field"]), (400, &json!("state")));
+    for payload in ["Door open", "door closed", "{\"window\":\"OPEN\"}"] {
+        server.bench.send("r1", "t", payload).await;
+    }
+    let page = server
+        .get("/v1/devices/plant-a%2Fr1/messages?text=open&limit=1")
+        .await;
+    assert_eq!(page["messages"][0]["payload"]["window"], "OPEN");
+    let token = page["next_page_token"].as_str().unwrap();
+    let target = format!("/v1/devices/plant-a%2Fr1/messages?text=open&limit=1&page_token={token}");
+    let page = server.get(&target).await;
+    assert_eq!(page["messages"][0]["payload"], "Door open");
+    assert!(page.get("next_page_token").is_none());
+}
+
+#[tokio::test]
+async fn the_dashboard_is_at_the_root_and_its_files_below_assets() {
+    let server = Server::start().await;
+    let (status, head, body) = server.ask("GET", "/").await;
+    assert_eq!(status, 200);
+    assert!(body.starts_with("<!doctype html>"), "{body}");
+    for expected in [
+        "content-type: text/html; charset=utf-8",
+        "content-security-policy: default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; ",
+        "frame-ancestors 'none'",
+        "x-content-type-options: nosniff",
+        "referrer-policy: no-referrer",
+        "cache-control: no-cache",
+        "vary: accept-encoding",
+        "etag: w/\"",
+    ] {
+        assert!(head.contains(expected), "{expected} in {head}");
+    }
+    let (status, head, _) = server
+        .ask("GET", "/assets/vendor/uplot/uPlot.iife.min.js")
+        .await;
+    assert_eq!(status, 200);
+    assert!(head.contains("content-type: text/javascript; charset=utf-8"));
+    for target in [
+        "/assets/nothing.js",
+        "/assets/..%2fCargo.toml",
+        "/assets/vendor/uplot/LICENSE",
+    ] {
+        assert_eq!(server.problem("GET", target).await.0, 404, "{target}");
+    }
+    assert_eq!(server.problem("POST", "/").await.0, 405);
 }
 
 #[tokio::test]
@@ -166,7 +229,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     (
         "messages?limt=5",
         "limt",
-        "allowed: topic, from, to, order, limit, page_token",
+        "allowed: topic, text, from, to, order, limit, page_token",
     ),
     ("messages?limit=0", "limit", "found 0, allowed: 1 to 10000"),
     (

@@ -4,6 +4,7 @@
 mod error;
 mod input;
 mod latest;
+mod list;
 mod page;
 mod query;
 mod readings;
@@ -24,6 +25,7 @@ use tokio::sync::Semaphore;
 
 pub use error::{ServiceError, shorten};
 pub use input::{bound, ordered, time, topic_filter};
+pub use list::{Counts, DevicePage, DeviceQuery};
 pub use page::{DEFAULT_LIMIT, MOST_LIMIT, limit};
 pub use query::{MessagePage, MessageQuery};
 pub use readings::{ReadingPage, ReadingQuery, ReadingView};
@@ -124,27 +126,6 @@ impl Service {
         let device = self.devices.get(id);
         let device = device.ok_or_else(|| ServiceError::unknown_device(id))?;
         Ok(self.view(device))
-    }
-
-    /// At most `limit` devices, sorted by id, and the token of the next page.
-    ///
-    /// # Errors
-    /// When the token is none of ours.
-    pub fn devices(
-        &self,
-        limit: usize,
-        token: &str,
-    ) -> Result<(Vec<DeviceView>, String), ServiceError> {
-        let after = page::text(token)?;
-        let mut devices = self.devices.after(after.as_deref(), limit + 1);
-        let more = devices.len() > limit;
-        devices.truncate(limit);
-        let next = devices
-            .last()
-            .filter(|_| more)
-            .map(|last| page::token(&last.id));
-        let views = devices.into_iter().map(|device| self.view(device));
-        Ok((views.collect(), next.unwrap_or_default()))
     }
 
     fn view(&self, device: Device) -> DeviceView {

@@ -22,6 +22,8 @@ pub struct MessageQuery {
     pub from: Option<Timestamp>,
     /// Received before.
     pub to: Option<Timestamp>,
+    /// Only payloads with this text in them; letters of ASCII in upper or lower case. Not for readings.
+    pub text: Option<String>,
     /// Oldest first.
     pub ascending: bool,
     /// 0: the default.
@@ -58,10 +60,11 @@ impl MessageQuery {
             device,
             from,
             to,
+            text,
             ascending,
             ..
         } = self;
-        format!("{store} {device:?} {topic:?} {from:?} {to:?} {ascending}")
+        format!("{store} {device:?} {topic:?} {from:?} {to:?} {text:?} {ascending}")
     }
 
     pub(super) fn scan(&self, topics: Vec<u32>, start: Option<Position>) -> Scan {
@@ -80,6 +83,18 @@ impl MessageQuery {
         let topic = self.topic.as_ref();
         *stored.device == *self.device && topic.is_none_or(|topic| topic.matches(&stored.topic))
     }
+}
+
+/// Bytes of payloads that are searched for one page at most.
+const SEARCHED_BYTES: usize = 64 << 20;
+
+/// Whether a text is in a payload.
+fn has_text(payload: &[u8], text: &str) -> bool {
+    let text = text.as_bytes();
+    text.is_empty()
+        || payload
+            .windows(text.len())
+            .any(|part| part.eq_ignore_ascii_case(text))
 }
 
 /// Lets each sequence pass once, in order: retention may move a message while a scan goes on.
@@ -108,6 +123,7 @@ struct Collector {
     viewer: Viewer,
     limit: usize,
     bytes: usize,
+    searched: usize,
     once: Once,
     found: Vec<MessageView>,
     next: Option<Position>,
@@ -119,6 +135,16 @@ impl Collector {
             return ControlFlow::Continue(());
         }
         let (sequence, skip) = (stored.sequence, 0);
+        if let Some(text) = &self.query.text {
+            if self.searched > SEARCHED_BYTES {
+                self.next = Some(Position { sequence, skip });
+                return ControlFlow::Break(());
+            }
+            self.searched += stored.record.payload.len();
+            if !has_text(&stored.record.payload, text) {
+                return ControlFlow::Continue(());
+            }
+        }
         if self.found.len() == self.limit {
             self.next = Some(Position { sequence, skip });
             return ControlFlow::Break(());
@@ -151,6 +177,7 @@ impl Service {
             viewer: self.viewer(),
             limit,
             bytes: 0,
+            searched: 0,
             once: Once::default(),
             found: Vec::new(),
             next: None,

@@ -32,14 +32,23 @@ async fn devices_come_in_pages_sorted_by_id() {
     for name in ["r3", "r10"] {
         bench.service.devices.put(device(name));
     }
-    let (first, token) = bench.service.devices(3, "").unwrap();
-    let (second, end) = bench.service.devices(3, &token).unwrap();
+    let devices = |token: &str| {
+        let query = DeviceQuery {
+            limit: 3,
+            page_token: token.to_owned(),
+            ..DeviceQuery::default()
+        };
+        let page = bench.service.devices(&query);
+        page.map(|page| (page.devices, page.next_page_token))
+    };
+    let (first, token) = devices("").unwrap();
+    let (second, end) = devices(&token).unwrap();
     let names = |page: &[DeviceView]| -> Vec<_> {
         page.iter().map(|view| view.device.name.clone()).collect()
     };
     assert_eq!(names(&first), ["r1", "r10", "r2"]);
     assert_eq!((names(&second), end.as_str()), (vec!["r3".to_owned()], ""));
-    assert!(bench.service.devices(3, "&").is_err());
+    assert!(devices("&").is_err());
 }
 
 #[tokio::test]
