@@ -8,5 +8,6 @@ pub mod identity;
 pub mod pool;
 pub mod presence;
 pub mod properties;
+pub mod sparkplug;
 pub mod topic;
 pub mod yaml;

@@ -47,7 +47,7 @@ pub struct Args {
     /// A batch is committed so long after its first message at the latest
     #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = duration)]
     pub commit_window: Duration,
-    /// How payloads of a topic filter are read: auto, json, text or bytes; the first match decides
+    /// How payloads of a topic filter are read: auto, json, text, sparkplugB or bytes; the first match decides
     #[arg(long, value_name = "FILTER=DECODER", value_parser = decode_rule)]
     pub decode: Vec<(TopicFilter, Decoder)>,
     /// Device to watch, `<server>/<name>` [default: MQTT_DEVICE_ID of the environment]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use akri_mqtt_core::decode::Decoder;
 use akri_mqtt_core::details::MqttRules;
 use akri_mqtt_core::identity::DeviceId;
 use akri_mqtt_core::properties::DeviceSpec;
@@ -16,7 +17,8 @@ use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
-use crate::api::{self, Service, service::Decoders};
+use crate::api::service::{Decoders, restore_births};
+use crate::api::{self, Service};
 use crate::devices::Devices;
 use crate::ingest::{self, ClientIds, Command, Identity, Parts};
 use crate::kept::{restore_devices, watch_store};
@@ -119,8 +121,17 @@ impl Monitor {
             retain_bytes: options.retain_bytes,
             commit_window: options.commit_window,
             clock: Arc::new(|| i64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX)),
+            observer: {
+                let decoders = options.decoders.clone();
+                Arc::new(move |sequence, topic, payload| {
+                    if decoders.of(topic) == Decoder::SparkplugB {
+                        decoders.births().learn(topic, sequence, payload);
+                    }
+                })
+            },
             metrics: store_metrics.clone(),
         })?;
+        restore_births(&store, &options.decoders).await?;
         let devices = Arc::new(Devices::default());
         restore_devices(&store, &devices).await?;
         let ids = ClientIds::open(&options.data_dir, &options.identity)?;
@@ -183,7 +194,7 @@ impl Monitor {
         self.store_metrics.register(registry);
         self.ingest.register(registry);
         self.service.metrics.register(registry);
-        self.service.decoders.errors().register(registry);
+        self.service.decoders.register(registry);
     }
 
     /// Watches one more device; see [`Monitor::add_all`].

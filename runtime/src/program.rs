@@ -129,6 +129,10 @@ fn with_variables(command: Command) -> Command {
                 ArgAction::SetTrue => argument
                     .value_parser(FalseyValueParser::new())
                     .env(variable),
+                // One value a line: neither topic filters nor URLs have lines.
+                ArgAction::Append if argument.get_value_delimiter().is_none() => {
+                    argument.env(variable).value_delimiter('\n')
+                }
                 _ => argument.env(variable),
             }
         })
@@ -189,6 +193,8 @@ mod tests {
         Demo {
             #[arg(long, default_value_t = 5)]
             devices: u16,
+            #[arg(long)]
+            filter: Vec<String>,
         },
     }
 
@@ -216,6 +222,8 @@ mod tests {
         );
         let demo = command.find_subcommand("demo").unwrap();
         assert_eq!(variable(demo, "devices"), "AKRI_MQTT_DEVICES");
+        let filters = demo.get_arguments().find(|a| a.get_id() == "filter");
+        assert_eq!(filters.unwrap().get_value_delimiter(), Some('\n'));
         command.debug_assert();
     }
 
@@ -227,7 +235,10 @@ mod tests {
         ] {
             let (arguments, logging) = parsed(&line).unwrap();
             assert_eq!(logging.log_format, LogFormat::Json);
-            assert!(matches!(arguments.command, Some(Sub::Demo { devices: 5 })));
+            assert!(matches!(
+                arguments.command,
+                Some(Sub::Demo { devices: 5, .. })
+            ));
         }
     }
 

@@ -21,6 +21,7 @@ pub(super) fn read(text: &str) -> Result<Decoded, DecodeError> {
     sort_last_wins(&mut readings);
     Ok(Decoded {
         readings,
+        units: Vec::new(),
         cut: reader.cut,
         error: None,
         kind: PayloadKind::Json,

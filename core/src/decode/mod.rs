@@ -2,8 +2,7 @@
 //! texts, and what kind of payload it is. Whatever a device sends, decoding ends, takes time and room
 //! in proportion to the payload, and never panics.
 //!
-//! A decoder that must remember something between messages, as the aliases of Sparkplug B, joins
-//! as another [`Decoder`], with its memory next to the message.
+//! Sparkplug B is read in [`crate::sparkplug`], because its messages need what an earlier one said.
 
 mod json;
 mod number;
@@ -12,6 +11,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
+
+use crate::sparkplug;
 
 /// How many readings one message gives; further ones are counted.
 pub const MAX_READINGS: usize = 1024;
@@ -30,13 +31,21 @@ pub enum Decoder {
     Json,
     /// UTF-8, taken as it stands: `0042` is no number.
     Text,
+    /// Sparkplug B: metrics by name, with the names of the sender's birth certificate.
+    SparkplugB,
     /// Nothing is read.
     Bytes,
 }
 
 impl Decoder {
     /// All of them, in the order in which they are listed.
-    pub const ALL: [Self; 4] = [Self::Auto, Self::Json, Self::Text, Self::Bytes];
+    pub const ALL: [Self; 5] = [
+        Self::Auto,
+        Self::Json,
+        Self::Text,
+        Self::SparkplugB,
+        Self::Bytes,
+    ];
 
     /// Its name in flags and metrics.
     #[must_use]
@@ -45,6 +54,7 @@ impl Decoder {
             Self::Auto => "auto",
             Self::Json => "json",
             Self::Text => "text",
+            Self::SparkplugB => "sparkplugB",
             Self::Bytes => "bytes",
         }
     }
@@ -58,7 +68,7 @@ impl fmt::Display for Decoder {
 
 /// There is no decoder with this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no decoder; there are auto, json, text and bytes")]
+#[error("`{0}` is no decoder; there are auto, json, text, sparkplugB and bytes")]
 pub struct UnknownDecoder(String);
 
 impl FromStr for Decoder {
@@ -133,6 +143,9 @@ pub enum DecodeError {
     /// Not UTF-8.
     #[error("not UTF-8")]
     NotUtf8,
+    /// Not a Sparkplug B payload.
+    #[error("not a Sparkplug B payload")]
+    NotSparkplug,
 }
 
 /// What a payload says.
@@ -141,6 +154,8 @@ pub struct Decoded {
     /// Name and value, sorted by name. A name is a JSON pointer (RFC 6901), empty for a plain value.
     /// Where an object names a key twice, the last one counts.
     pub readings: Vec<(Box<str>, Value)>,
+    /// The units that the payload states, by the name of the reading, in the same order.
+    pub units: Vec<(Box<str>, Box<str>)>,
     /// How many readings were left out, because they are too many or their names too long.
     pub cut: usize,
     /// Why there are none, although the decoder should have found some.
@@ -150,9 +165,20 @@ pub struct Decoded {
 }
 
 impl Decoded {
-    fn none(kind: PayloadKind, error: Option<DecodeError>) -> Self {
+    /// The unit of a reading, if the payload states it.
+    #[must_use]
+    pub fn unit(&self, name: &str) -> Option<&str> {
+        let known = self
+            .units
+            .binary_search_by(|(known, _)| (**known).cmp(name));
+        let (_, unit) = self.units.get(known.ok()?)?;
+        Some(unit)
+    }
+
+    pub(crate) fn none(kind: PayloadKind, error: Option<DecodeError>) -> Self {
         Self {
             readings: Vec::new(),
+            units: Vec::new(),
             cut: 0,
             error,
             kind,
@@ -173,6 +199,7 @@ pub fn decode(decoder: Decoder, payload: &[u8]) -> Decoded {
     let text = std::str::from_utf8(payload).ok();
     let kind = text.map_or(PayloadKind::Bytes, |_| PayloadKind::Text);
     match (decoder, text) {
+        (Decoder::SparkplugB, _) => sparkplug::decode(payload, None),
         (Decoder::Bytes, _) => Decoded::none(PayloadKind::Bytes, None),
         (_, Some("")) => Decoded::none(kind, None),
         (Decoder::Auto, None) => Decoded::none(kind, None),

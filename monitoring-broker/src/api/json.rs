@@ -87,6 +87,8 @@ pub(super) struct MessageJson<'a> {
 struct NamedJson<'a> {
     name: &'a str,
     value: ValueJson<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unit: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -112,6 +114,8 @@ struct UserPropertyJson<'a> {
 pub(super) struct ReadingJson<'a> {
     name: &'a str,
     value: ValueJson<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unit: Option<&'a str>,
     #[serde(serialize_with = "time")]
     received_at: Timestamp,
     age_ms: i64,
@@ -206,6 +210,7 @@ impl<'a> MessageJson<'a> {
                 .map(|(name, value)| NamedJson {
                     name,
                     value: ValueJson(value),
+                    unit: view.decoded.unit(name),
                 })
                 .collect(),
             decode_error: view.decoded.error.map(|error| error.to_string()),
@@ -233,6 +238,7 @@ impl<'a> ReadingJson<'a> {
         Self {
             name: &view.name,
             value: ValueJson(&view.value),
+            unit: view.unit.as_deref(),
             received_at: view.received_at,
             age_ms: age_ms(view.received_at),
             sequence: view.sequence,

@@ -46,6 +46,7 @@ impl Bench {
             retain_bytes: 256 << 20,
             commit_window: Duration::from_millis(1),
             clock: Arc::new(move || clock.load(Ordering::Relaxed)),
+            observer: Arc::new(|_, _, _| {}),
             metrics: StoreMetrics::default(),
         });
         let raw = TopicFilter::parse("raw/#").unwrap();
@@ -78,6 +79,7 @@ impl Bench {
             time: self.time.load(Ordering::Relaxed),
             properties: None,
             packet: None,
+            is_observed: false,
             receipt: None,
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use akri_mqtt_core::identity::DeviceId;
 use akri_mqtt_core::properties::DeviceSpec;
+use akri_mqtt_core::sparkplug;
 use akri_mqtt_core::topic::{FilterTree, TopicFilter};
 
 /// Topics whose route is remembered; beyond it all are forgotten and found again.
@@ -21,6 +22,8 @@ pub struct Route {
     pub evidence: Vec<DeviceId>,
     /// A filter took it, but it is another device's.
     pub is_foreign: bool,
+    /// Its messages are births of Sparkplug.
+    pub is_birth: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -88,6 +91,7 @@ impl Routes {
         data.dedup();
         Route {
             topic: topic.into(),
+            is_birth: sparkplug::is_birth(topic),
             is_foreign: is_foreign && evidence.is_empty(),
             data: data.into(),
             evidence,

@@ -263,6 +263,7 @@ impl Task {
                 .filter(|p| *p != store::Properties::default())
                 .map(Box::new),
             packet,
+            is_observed: route.is_birth,
             receipt,
         };
         self.parts.store.append(arrival).await?;

@@ -80,9 +80,14 @@ pub struct Config {
     pub commit_window: Duration,
     /// For retention.
     pub clock: Clock,
+    /// Is shown each message that asks for it, with its sequence, before anyone can read it.
+    pub observer: Observer,
     /// Counts what it does.
     pub metrics: StoreMetrics,
 }
+
+/// Sees messages on their way: sequence, topic, payload. It must not block.
+pub type Observer = Arc<dyn Fn(u64, &str, &Bytes) + Send + Sync>;
 
 /// Called once the message is durable.
 pub type Receipt = Box<dyn FnOnce() + Send>;
@@ -107,6 +112,8 @@ pub struct Arrival {
     pub properties: Option<Box<Properties>>,
     /// QoS 2: the memory of its session and its packet id. An id that is in there already is not stored again.
     pub packet: Option<(Arc<PacketIds>, u16)>,
+    /// It is shown to the store's observer.
+    pub is_observed: bool,
     /// Called after the commit.
     pub receipt: Option<Receipt>,
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rusqlite::{CachedStatement, Transaction};
 use tokio::sync::oneshot;
 
@@ -29,6 +30,8 @@ pub struct Plan {
     new_topics: BTreeSet<u32>,
     /// Topic, sequence and time of each message, in order.
     touched: Vec<(u32, u64, i64)>,
+    /// Messages for the observer.
+    pub observed: Vec<(u64, Arc<str>, Bytes)>,
     packets: Vec<Packet>,
     devices: Vec<(Arc<str>, String)>,
     receipts: Vec<Receipt>,
@@ -90,6 +93,11 @@ impl Plan {
             self.unnumbered += u64::from(inline.is_some());
             let sequence = next.saturating_add(u64::try_from(records.len()).unwrap_or(u64::MAX));
             self.touched.push((topic, sequence, arrival.time));
+            if arrival.is_observed {
+                let topic = Arc::clone(&arrival.topic);
+                self.observed
+                    .push((sequence, topic, arrival.payload.clone()));
+            }
             records.push(Record {
                 topic,
                 inline,

@@ -46,6 +46,7 @@ impl Bench {
             retain_bytes: self.retain_bytes,
             commit_window: self.window,
             clock: Arc::new(move || time.load(Ordering::Relaxed)),
+            observer: Arc::new(|_, _, _| {}),
             metrics: StoreMetrics::default(),
         })
     }
@@ -65,6 +66,7 @@ impl Bench {
             time: self.time.load(Ordering::Relaxed),
             properties: None,
             packet: None,
+            is_observed: false,
             receipt: None,
         }
     }

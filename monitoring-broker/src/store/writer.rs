@@ -127,6 +127,9 @@ impl Writer {
         drop(catalog);
         self.shared.metrics.repeated.inc_by(plan.repeated);
         self.shared.metrics.unnumbered.inc_by(plan.unnumbered);
+        for (sequence, topic, payload) in &plan.observed {
+            (self.config.observer)(*sequence, topic, payload);
+        }
         if !plan.is_empty() {
             while let Err(error) = self.write(&plan) {
                 self.wait_for_room(error)?;

@@ -168,11 +168,12 @@ pub(super) fn device(view: DeviceView) -> pb::Device {
 pub(super) fn message(view: MessageView) -> pb::Message {
     let (stored, record) = (view.stored.clone(), view.stored.record);
     let received_at = timestamp(view.received_at);
-    let readings = view.decoded.readings.into_iter();
+    let mut decoded = view.decoded;
+    let readings = std::mem::take(&mut decoded.readings).into_iter();
     let readings = readings.map(|(name, value)| pb::Reading {
+        unit: decoded.unit(&name).map(str::to_owned),
         name: name.into(),
         value: Some(self::value(value)),
-        unit: None,
         received_at: Some(received_at),
         sequence: stored.sequence,
         topic: stored.topic.to_string(),
@@ -198,7 +199,7 @@ pub(super) fn message(view: MessageView) -> pb::Message {
         response_topic: properties.response_topic,
         correlation_data: properties.correlation_data,
         readings: readings.collect(),
-        decode_error: view.decoded.error.map(|error| error.to_string()),
+        decode_error: decoded.error.map(|error| error.to_string()),
         age_ms: view.age_ms,
     }
 }
@@ -208,7 +209,7 @@ pub(super) fn reading(view: ReadingView) -> pb::Reading {
     pb::Reading {
         name: view.name.into(),
         value: Some(value(view.value)),
-        unit: None,
+        unit: view.unit.map(Into::into),
         received_at: Some(timestamp(view.received_at)),
         sequence: view.sequence,
         topic: text(&view.topic),

@@ -1,6 +1,7 @@
 //! What the API answers, once, for both fronts: plain functions over store and devices.
 //! In: checked requests. Out: views, pages, streams, errors. Knows neither gRPC nor HTTP.
 
+mod births;
 mod error;
 mod input;
 mod latest;
@@ -19,10 +20,13 @@ mod watch;
 use std::sync::Arc;
 
 use akri_mqtt_core::decode::{self, Decoded, Decoder};
+use akri_mqtt_core::sparkplug;
 use akri_mqtt_core::topic::TopicFilter;
 use akri_mqtt_runtime::Shutdown;
+use akri_mqtt_runtime::metrics::Registry;
 use tokio::sync::Semaphore;
 
+pub use births::{Births, restore_births};
 pub use error::{ServiceError, shorten};
 pub use input::{bound, ordered, time, topic_filter};
 pub use list::{Counts, DevicePage, DeviceQuery};
@@ -36,7 +40,7 @@ pub use watch::{Slot, WatchEvent, Watcher};
 
 use crate::api::metrics::{ApiMetrics, DecodeErrors};
 use crate::devices::{Device, Devices};
-use crate::store::Store;
+use crate::store::{Store, Stored};
 
 /// Streams that may be open at a time.
 pub const STREAMS: usize = 1_000;
@@ -46,6 +50,7 @@ pub const STREAMS: usize = 1_000;
 pub struct Decoders {
     rules: Vec<(TopicFilter, Decoder)>,
     errors: DecodeErrors,
+    births: Arc<Births>,
 }
 
 impl Decoders {
@@ -54,7 +59,7 @@ impl Decoders {
     pub fn new(rules: Vec<(TopicFilter, Decoder)>) -> Self {
         Self {
             rules,
-            errors: DecodeErrors::default(),
+            ..Self::default()
         }
     }
 
@@ -65,17 +70,34 @@ impl Decoders {
         rule.map_or(Decoder::Auto, |(_, decoder)| *decoder)
     }
 
-    /// The payloads that could not be read.
+    /// Registers what is counted.
+    pub fn register(&self, registry: &mut Registry) {
+        self.errors.register(registry);
+        registry.register(
+            "decode_births_dropped",
+            "Birth certificates that found no room, so that their metrics are shown by alias",
+            self.births.dropped.clone(),
+        );
+    }
+
+    /// What Sparkplug senders have said of their metrics.
     #[must_use]
-    pub fn errors(&self) -> &DecodeErrors {
-        &self.errors
+    pub fn births(&self) -> &Arc<Births> {
+        &self.births
     }
 
     /// Reads a payload.
     #[must_use]
-    pub fn decode(&self, topic: &str, payload: &[u8]) -> Decoded {
-        let decoder = self.of(topic);
-        let decoded = decode::decode(decoder, payload);
+    pub fn decode(&self, stored: &Stored) -> Decoded {
+        let payload = &stored.record.payload;
+        let decoder = self.of(&stored.topic);
+        let decoded = match decoder {
+            Decoder::SparkplugB => {
+                let birth = self.births.of(&stored.topic, stored.sequence);
+                sparkplug::decode(payload, birth.as_deref())
+            }
+            _ => decode::decode(decoder, payload),
+        };
         if decoded.error.is_some() {
             self.errors.count(decoder);
         }

@@ -38,6 +38,8 @@ pub struct ReadingView {
     pub name: Box<str>,
     /// The value.
     pub value: Value,
+    /// The unit, if the payload states it.
+    pub unit: Option<Box<str>>,
     /// When its message was received.
     pub received_at: Timestamp,
     /// The sequence of its message.
@@ -105,12 +107,13 @@ impl Collector {
             return self.stop(stored, 0);
         }
         self.decoded += payload.len().max(LEAST);
-        let decoded = self.decoders.decode(&stored.topic, payload);
+        let mut decoded = self.decoders.decode(stored);
         let skip = self
             .start
             .filter(|start| start.sequence == stored.sequence)
             .map_or(0, |start| start.skip);
-        let readings = decoded.readings.into_iter().enumerate().skip(skip);
+        let readings = std::mem::take(&mut decoded.readings).into_iter();
+        let readings = readings.enumerate().skip(skip);
         for (index, (name, value)) in readings {
             if !self.query.wants(&name, &value) {
                 continue;
@@ -122,6 +125,7 @@ impl Collector {
             }
             self.bytes += size;
             self.found.push(ReadingView {
+                unit: decoded.unit(&name).map(Into::into),
                 name,
                 value,
                 received_at: timestamp(stored.record.time),

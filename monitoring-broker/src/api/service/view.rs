@@ -80,7 +80,7 @@ impl Viewer {
         let received_at = timestamp(stored.record.time);
         MessageView {
             cursor: self.cursor(stored.sequence),
-            decoded: self.decoders.decode(&stored.topic, &stored.record.payload),
+            decoded: self.decoders.decode(&stored),
             stored,
             received_at,
             age_ms: age_ms(received_at),
