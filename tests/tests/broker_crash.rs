@@ -111,6 +111,9 @@ fn spawn(server: SocketAddr, http: SocketAddr, grpc: SocketAddr, data: &Path, qo
         .env("MQTT_TOPICS", r#"["robots/r1/#"]"#)
         .env("MQTT_SESSION", format!(r#"{{"qos":{qos}}}"#))
         .env("RUST_LOG", "warn")
+        // As in a pod: the client id does not depend on the data directory.
+        .env("AKRI_MQTT_CLUSTER", "0a1b2c3d")
+        .env("AKRI_MQTT_INSTANCE", "pod-0")
         .spawn()
         .unwrap()
 }
@@ -142,7 +145,8 @@ fn feeder(server: SocketAddr, qos: &str, topic: &str) -> Child {
         .unwrap()
 }
 
-async fn killed_twenty_times(config: Config) {
+/// Killed so often, at random moments.
+async fn killed(config: Config, times: usize) {
     let server = Mosquitto::start(config);
     let mut broker = Broker::start(server.address(), 2);
     broker.ready().await;
@@ -170,11 +174,11 @@ async fn killed_twenty_times(config: Config) {
         }
         0
     });
-    for round in 0..20_u64 {
-        // Killed at different moments of the work after a connect.
+    for _ in 0..times {
         let target = broker.payloads(topics[1]).len();
         until("progress", || broker.payloads(topics[1]).len() > target).await;
-        tokio::time::sleep(Duration::from_millis(7 * round)).await;
+        let moment = Duration::from_micros(rand::random_range(0..200_000));
+        tokio::time::sleep(moment).await;
         broker.kill();
         broker.restart();
         broker.ready().await;
@@ -198,7 +202,7 @@ async fn killed_twenty_times(config: Config) {
         "of {count} lost {lost:?}, not sent {foreign:?}"
     );
     assert_eq!(broker.payloads(topics[1]), expected);
-    println!("{count} messages of each quality over 20 kills");
+    println!("{count} messages of each quality over {times} kills");
     assert_resumes(&broker).await;
 }
 
@@ -241,7 +245,7 @@ async fn assert_resumes(broker: &Broker) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_kills_under_load_lose_nothing_and_double_nothing_of_qos_2() {
-    killed_twenty_times(Config::new()).await;
+    killed(Config::new(), 20).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -249,7 +253,39 @@ async fn twenty_kills_under_load_lose_nothing_with_the_stock_limits_of_mosquitto
     let stock = Config::new()
         .line("max_inflight_messages 20")
         .line("max_queued_messages 1000");
-    killed_twenty_times(stock).await;
+    killed(stock, 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes some minutes: cargo test -p akri-mqtt-tests --test broker_crash -- --ignored"]
+async fn two_hundred_kills_under_load_lose_nothing() {
+    killed(Config::new(), 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn process_ends_when_its_store_is_taken_away_and_what_comes_meanwhile_is_not_lost() {
+    let server = Mosquitto::start(Config::new());
+    let mut broker = Broker::start(server.address(), 1);
+    broker.ready().await;
+    publish(server.address(), "robots/r1/x", "1");
+    until("the first message", || {
+        broker.payloads("robots/r1/x").len() == 1
+    })
+    .await;
+    std::fs::remove_dir_all(broker.data.path()).unwrap();
+    publish(server.address(), "robots/r1/x", "2");
+    let mut status = None;
+    until("the end", || {
+        status = broker.child.try_wait().unwrap();
+        status.is_some()
+    })
+    .await;
+    assert_eq!(status.unwrap().code(), Some(1));
+    broker.restart();
+    until("the second message", || {
+        broker.payloads("robots/r1/x") == ["2"]
+    })
+    .await;
 }
 
 /// Killed when the connection is cut at a packet of the first message; then that message and the next are there once.

@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
@@ -79,6 +80,41 @@ pub fn damage(directory: &Path) -> Option<String> {
 pub fn forget_damage(directory: &Path) {
     // Without it there was none.
     let _ = fs::remove_file(directory.join(DAMAGED));
+}
+
+/// The files of an open database, by which it is seen that somebody has taken them away: what is written then
+/// is gone with the process, however successfully it was written.
+#[derive(Debug)]
+pub struct Files {
+    directory: PathBuf,
+    /// Device and number of the database and its log, as they were first seen.
+    known: [Option<(u64, u64)>; 2],
+}
+
+impl Files {
+    /// Of the database of a directory.
+    pub fn new(directory: &Path) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            known: [None; 2],
+        }
+    }
+
+    /// Whether both are still the ones that were opened.
+    pub fn check(&mut self) -> Result<(), StoreError> {
+        for (suffix, known) in SUFFIXES.iter().zip(&mut self.known) {
+            let path = with_suffix(&self.directory.join(DATABASE), suffix);
+            let found = fs::metadata(&path).map_err(|error| io_error("find", &path, &error))?;
+            let found = (found.dev(), found.ino());
+            if *known.get_or_insert(found) != found {
+                let path = path.display();
+                return Err(StoreError::Io(format!(
+                    "{path} was replaced by another file"
+                )));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Bytes of the database with its log.

@@ -451,6 +451,71 @@ async fn damage_that_the_writer_met_is_moved_aside_at_the_next_start() {
 }
 
 #[tokio::test]
+async fn nothing_is_acknowledged_once_the_store_was_taken_away() {
+    let take_away: [fn(&Path); 3] = [
+        |directory| std::fs::remove_dir_all(directory).unwrap(),
+        |directory| std::fs::remove_file(directory.join("store.db-wal")).unwrap(),
+        |directory| {
+            std::fs::rename(directory.join("store.db"), directory.join("old")).unwrap();
+            std::fs::write(directory.join("store.db"), b"").unwrap();
+        },
+    ];
+    for take_away in take_away {
+        let bench = Bench::new();
+        let store = bench.open();
+        let acknowledged = Arc::new(AtomicUsize::new(0));
+        let message = || {
+            let mut message = bench.message("s/d", "t", "x");
+            let acknowledged = Arc::clone(&acknowledged);
+            message.receipt = Some(Box::new(move || {
+                acknowledged.fetch_add(1, Ordering::Relaxed);
+            }));
+            message
+        };
+        store.append(message()).await.unwrap();
+        store.sync().await.unwrap();
+        take_away(bench.directory.path());
+        store.append(message()).await.unwrap();
+        let mut status = store.status();
+        let failed = status.wait_for(|status| matches!(status, Status::Failed(_)));
+        let failed = tokio::time::timeout(Duration::from_secs(20), failed).await;
+        failed.unwrap().unwrap();
+        assert_eq!(acknowledged.load(Ordering::Relaxed), 1);
+    }
+}
+
+#[tokio::test]
+async fn torn_last_write_costs_nothing_that_was_acknowledged() {
+    let bench = Bench::new();
+    let store = bench.open();
+    for number in 0..100 {
+        let message = bench.message("s/d", "t", number.to_string());
+        store.append(message).await.unwrap();
+        store.sync().await.unwrap();
+    }
+    // The files as they are after a crash, with a write that was cut off at the end of the log.
+    let name = bench.directory.path().join("store.db");
+    let log = std::fs::read(name.with_extension("db-wal")).unwrap();
+    for torn in [1, 23, 24, 4_000, 4_096 + 24 + 7] {
+        let crashed = tempfile::tempdir().unwrap();
+        let copy = crashed.path().join("store.db");
+        std::fs::copy(&name, &copy).unwrap();
+        let mut log = log.clone();
+        log.extend_from_within(32..32 + torn);
+        std::fs::write(copy.with_extension("db-wal"), log).unwrap();
+        let store = bench.try_open(crashed.path()).unwrap();
+        let found = all(&store).await;
+        assert_eq!(numbers(&found), (1..=100).collect::<Vec<_>>(), "{torn}");
+        let later = bench.message("s/d", "t", "later");
+        store.append(later).await.unwrap();
+        store.sync().await.unwrap();
+        assert_eq!(all(&store).await.last().unwrap().0, 101);
+        store.close().await;
+    }
+    store.close().await;
+}
+
+#[tokio::test]
 async fn reads_do_not_block_the_writer() {
     let bench = Bench::new();
     let store = bench.open();

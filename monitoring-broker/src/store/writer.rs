@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
+use super::directory::{self, Files};
 use super::plan::Plan;
 use super::queue::{Item, Woken};
 use super::retention::{self, Limits};
-use super::{Config, Shared, Status, StoreError, directory};
+use super::{Config, Shared, Status, StoreError};
 
 /// How often age is looked at, and how long an idle writer sleeps.
 const AGE_EVERY: Duration = Duration::from_secs(5);
@@ -42,6 +43,7 @@ pub struct Start {
 struct Writer {
     _lock: File,
     connection: Connection,
+    files: Files,
     config: Config,
     shared: Arc<Shared>,
     next: u64,
@@ -63,6 +65,7 @@ pub fn spawn(
     let writer = Writer {
         _lock: start.lock,
         connection: start.connection,
+        files: Files::new(&config.directory),
         config,
         shared,
         next: start.next,
@@ -139,6 +142,8 @@ impl Writer {
                 }
             }
             self.set_ready();
+            // Nothing is acknowledged that would be gone at the next start.
+            self.files.check()?;
         }
         self.applied(plan);
         Ok(())
@@ -213,6 +218,7 @@ impl Writer {
         if self.unflushed >= FLUSH_BLOCKS {
             self.flush()?;
         }
+        self.files.check()?;
         self.aged = Instant::now();
         self.grown = 0;
         let kept_for = i64::try_from(self.config.retain_for.as_nanos()).unwrap_or(i64::MAX);
