@@ -13,6 +13,7 @@ use akri_mqtt_runtime::{UsageError, usage};
 use crate::api::service::Decoders;
 use crate::ingest::Identity;
 use crate::monitor::MonitorOptions;
+use crate::talk::{AllowedTopic, AnnounceTopic, TalkOptions};
 
 /// The least room: below it, retention would delete what has just come.
 const LEAST_BYTES: u64 = 4 << 20;
@@ -50,6 +51,12 @@ pub struct Args {
     /// How payloads of a topic filter are read: auto, json, text, sparkplugB or bytes; the first match decides
     #[arg(long, value_name = "FILTER=DECODER", value_parser = decode_rule)]
     pub decode: Vec<(TopicFilter, Decoder)>,
+    /// Topics on which commands may be published, as filters; {device} stands for the device's own name; repeatable [default: none, publishing is off]
+    #[arg(long, value_name = "FILTER", value_delimiter = ',')]
+    pub allow_publish: Vec<AllowedTopic>,
+    /// Topic below which each MQTT session says whether anybody listens; empty: it does not
+    #[arg(long, value_name = "TOPIC", default_value = "akri-mqtt/monitors")]
+    pub announce_topic: AnnounceTopic,
     /// Device to watch, `<server>/<name>` [default: MQTT_DEVICE_ID of the environment]
     #[arg(long, value_name = "ID")]
     pub device_id: Option<String>,
@@ -77,6 +84,10 @@ impl Args {
                 cluster: set("AKRI_MQTT_CLUSTER"),
                 namespace: set("POD_NAMESPACE"),
                 short: self.short_client_id,
+            },
+            talk: TalkOptions {
+                allow_publish: self.allow_publish.clone(),
+                announce: self.announce_topic.clone(),
             },
         }
     }

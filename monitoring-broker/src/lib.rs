@@ -10,7 +10,9 @@ pub mod metrics;
 mod monitor;
 mod run;
 mod session_metrics;
+mod session_options;
 pub mod store;
+pub mod talk;
 
 pub use args::Args;
 pub use monitor::{Monitor, MonitorError, MonitorOptions};

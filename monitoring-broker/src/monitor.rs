@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use akri_mqtt_core::decode::Decoder;
-use akri_mqtt_core::details::MqttRules;
 use akri_mqtt_core::identity::DeviceId;
 use akri_mqtt_core::properties::DeviceSpec;
 use akri_mqtt_runtime::metrics::{self, Registry};
 use akri_mqtt_runtime::{Health, Shutdown, Tasks};
-use akri_mqtt_session::{Credentials, Options};
+use akri_mqtt_session::Credentials;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
@@ -23,13 +22,12 @@ use crate::devices::Devices;
 use crate::ingest::{self, ClientIds, Command, Identity, Parts};
 use crate::kept::{restore_devices, watch_store};
 use crate::metrics::{IngestMetrics, StoreMetrics};
+use crate::session_options::{options_text, session_options};
 use crate::store::{Config, Store, StoreError};
+use crate::talk::{Commands, Talk, TalkOptions};
 
 /// Changes of devices that may wait for a session.
 const COMMANDS: usize = 64;
-/// Messages and bytes that a session reads ahead; the store's queue holds some more.
-const EVENTS: usize = 1_024;
-const EVENT_BYTES: usize = 4 << 20;
 
 /// How long the end of a session is waited for: its last UNSUBSCRIBE, and DISCONNECT.
 const SESSION_END: Duration = Duration::from_secs(7);
@@ -49,6 +47,8 @@ pub struct MonitorOptions {
     pub decoders: Decoders,
     /// Parts of the client ids.
     pub identity: Identity,
+    /// What it says itself on MQTT.
+    pub talk: TalkOptions,
 }
 
 impl MonitorOptions {
@@ -62,6 +62,7 @@ impl MonitorOptions {
             commit_window: Duration::from_millis(10),
             decoders: Decoders::default(),
             identity: Identity::default(),
+            talk: TalkOptions::default(),
         }
     }
 }
@@ -140,8 +141,10 @@ impl Monitor {
             "store",
             watch_store(store.clone(), health.clone(), shutdown.clone()),
         );
+        let mut service = Service::new(store, devices, options.decoders, shutdown);
+        service.commands = Commands::new(options.talk);
         Ok(Self {
-            service: Service::new(store, devices, options.decoders, shutdown),
+            service,
             health,
             tasks,
             ids: Mutex::new(ids),
@@ -195,6 +198,7 @@ impl Monitor {
         self.ingest.register(registry);
         self.service.metrics.register(registry);
         self.service.decoders.register(registry);
+        self.service.commands.register(registry);
     }
 
     /// Watches one more device; see [`Monitor::add_all`].
@@ -308,31 +312,37 @@ impl Monitor {
         let rules = options_text(&device.mqtt);
         let key = device.session_key();
         let prefix = &device.mqtt.client_id_prefix;
-        let client_id = self.ids.lock().await.make(prefix, &key, &rules)?;
+        let mut ids = self.ids.lock().await;
+        let client_id = ids.make(prefix, &key, &rules)?;
+        let instance = ids.instance().to_owned();
+        drop(ids);
+        let own = self.service.commands.own_topics(&client_id);
         let server = device.server.name.clone();
         let memory = self
             .service
             .store
             .session(server.as_str(), &client_id)
             .await?;
-        let mut options = Options::new(device.server.clone(), client_id);
-        options.version = device.mqtt.version;
-        options.keep_alive = device.mqtt.keep_alive;
-        options.session_expiry = device.mqtt.session_expiry;
-        options.max_packet_size = device.mqtt.max_packet_size;
-        options.insecure_skip_verify = device.mqtt.insecure_skip_verify;
-        options.event_capacity = EVENTS;
-        options.event_bytes = EVENT_BYTES;
+        let mut options = session_options(&device, client_id);
+        options.will = own.will();
         let wanted = ingest::subscriptions(group.iter().map(|(device, _)| device));
+        let wanted = own.with_responses(wanted);
         let state = Arc::clone(&memory);
         let (handle, events) = akri_mqtt_session::start(options, credentials, state, wanted);
+        let handle = Arc::new(handle);
+        let said = (server.clone(), Arc::clone(&handle));
+        let (talk, announcing) = Talk::new(self.service.commands.clone(), own, said, &instance);
+        if let Some(announcing) = announcing {
+            self.tasks.spawn("announce", announcing);
+        }
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let condition = format!("subscribed to {server} {key}");
         let counted = self.ingest.sessions.watch(server.as_str(), handle.status());
         let parts = Parts {
             server,
             counted,
-            handle: Arc::new(handle),
+            handle,
+            talk,
             events,
             memory,
             store: self.service.store.clone(),
@@ -368,19 +378,4 @@ async fn supervised(
     }
     drop(ending);
     ended
-}
-
-/// Options that sessions of one server may differ in.
-fn options_text(rules: &MqttRules) -> String {
-    let MqttRules {
-        version,
-        keep_alive,
-        session_expiry,
-        max_packet_size,
-        insecure_skip_verify,
-        ..
-    } = rules;
-    format!(
-        "{version:?} {keep_alive:?} {session_expiry:?} {max_packet_size} {insecure_skip_verify}"
-    )
 }

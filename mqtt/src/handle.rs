@@ -10,7 +10,7 @@ use tokio::{
 use crate::{
     Ack, Credentials, ErrorKind, Options, Publish, Published, SessionError, SessionState, Status,
     Subscription,
-    driver::{Control, PUBLISHES_WAITING, PublishRequest, Session},
+    driver::{Control, PUBLISHES_WAITING, PublishRequest, Session, Stop},
 };
 
 pub use crate::queue::Events;
@@ -101,7 +101,16 @@ impl Handle {
 
     /// DISCONNECT that keeps the session; returns when the session's task has ended, within five seconds.
     pub async fn close(&self) {
-        self.control.stop();
+        self.end(Stop::Quietly).await;
+    }
+
+    /// The same, but the server publishes our Last Will (MQTT 5.0, 3.14.2.1).
+    pub async fn close_with_will(&self) {
+        self.end(Stop::WithWill).await;
+    }
+
+    async fn end(&self, how: Stop) {
+        self.control.stop(how);
         let mut status = self.status.clone();
         // The task owns the sender: it goes when the task ends.
         let ended = async { while status.changed().await.is_ok() {} };

@@ -2,12 +2,15 @@
 //! Out: returns when every connection was drained. Bounds connections, headers, bodies and the
 //! drain; what is answered is the router's.
 
+use std::any::Any;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{ConnectInfo, DefaultBodyLimit};
 use axum::serve::Listener;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -36,7 +39,7 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 /// How long open requests may take after the shutdown; below `tasks::JOIN_WITHIN`.
 const DRAIN_WITHIN: Duration = Duration::from_secs(3);
 
-/// Serves `router` on `listener` (TCP or Unix) until `shutdown`; then accepts no more, lets open
+/// Serves `router` on `listener` (TCP or Unix), with `ConnectInfo<SocketAddr>` in the requests of TCP, until `shutdown`; then accepts no more, lets open
 /// requests finish for 3 s and drops what is left. Streams without an end must watch `shutdown`
 /// themselves, else they are cut then.
 ///
@@ -47,6 +50,7 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(3);
 pub async fn serve<L>(mut listener: L, router: Router, shutdown: Shutdown) -> anyhow::Result<()>
 where
     L: Listener,
+    L::Addr: 'static,
 {
     let service = router.layer(DefaultBodyLimit::max(BODY_BYTES));
     let builder = Arc::new(builder());
@@ -57,9 +61,10 @@ where
     loop {
         let next = async {
             let slot = Arc::clone(&slots).acquire_owned().await;
-            (slot, listener.accept().await.0)
+            let (io, address) = listener.accept().await;
+            (slot, io, peer(&address))
         };
-        let (slot, io) = tokio::select! {
+        let (slot, io, peer) = tokio::select! {
             () = shutdown.triggered() => break,
             accepted = next => accepted,
         };
@@ -69,13 +74,22 @@ where
             cut: cut.clone(),
             _slot: slot.ok(),
         };
-        tokio::spawn(connection.run(io, service.clone()));
+        let service = match peer {
+            Some(peer) => service.clone().layer(Extension(ConnectInfo(peer))),
+            None => service.clone(),
+        };
+        tokio::spawn(connection.run(io, service));
     }
     drop(listener);
     if timeout(DRAIN_WITHIN, graceful.shutdown()).await.is_err() {
         tracing::debug!("requests did not finish in time and are cut");
     }
     Ok(())
+}
+
+/// Who is at the other end of a TCP connection; of a Unix socket nothing is known.
+fn peer(address: &dyn Any) -> Option<SocketAddr> {
+    address.downcast_ref().copied()
 }
 
 fn builder() -> Builder<TokioExecutor> {

@@ -64,8 +64,11 @@ pub(super) struct GapJson<'a> {
 /// A message.
 #[derive(Serialize)]
 pub(super) struct MessageJson<'a> {
+    /// The response to a command has neither: it is not stored.
+    #[serde(skip_serializing_if = "str::is_empty")]
     cursor: &'a str,
-    sequence: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sequence: Option<u64>,
     device_id: &'a str,
     topic: &'a str,
     #[serde(flatten)]
@@ -197,7 +200,7 @@ impl<'a> MessageJson<'a> {
         let readings = view.decoded.readings.iter();
         Self {
             cursor: &view.cursor,
-            sequence: view.stored.sequence,
+            sequence: Some(view.stored.sequence).filter(|sequence| *sequence > 0),
             device_id: &view.stored.device,
             topic: &view.stored.topic,
             payload: Payload::new(view.decoded.kind, &record.payload),

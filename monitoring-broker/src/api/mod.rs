@@ -1,6 +1,10 @@
 //! The one service layer of the monitoring broker and its two fronts, gRPC and HTTP.
 //! In: the store, presence, requests. Out: answers. It subscribes to nothing and stores nothing.
 
+use std::net::SocketAddr;
+
+use axum::extract::ConnectInfo;
+
 pub mod grpc;
 pub mod http;
 mod json;
@@ -11,3 +15,8 @@ pub mod service;
 mod testing;
 
 pub use service::Service;
+
+/// Who asks, as the server of a front noted it.
+fn peer(noted: Option<&ConnectInfo<SocketAddr>>) -> Option<SocketAddr> {
+    noted.map(|ConnectInfo(peer)| *peer)
+}

@@ -31,6 +31,7 @@ impl Task {
         // Saved before anything of theirs can arrive.
         self.parts.store.save_devices(records).await?;
         let wanted = subscriptions(self.watched.values().map(|watched| &*watched.spec));
+        let wanted = self.parts.talk.with_responses(wanted);
         self.parts.handle.subscribe(wanted);
         Ok(())
     }
@@ -103,6 +104,7 @@ impl Task {
             due: None,
             shown: State::Unknown,
         };
+        self.parts.talk.add(&watched.spec.id);
         self.watched.insert(watched.spec.id.clone(), watched);
         Ok(record)
     }
@@ -113,6 +115,7 @@ impl Task {
             return false;
         };
         self.routes.remove(&watched.spec, &watched.presence);
+        self.parts.talk.remove(id);
         if let Some(due) = watched.due {
             self.due.remove(&(due, id.clone()));
         }

@@ -83,6 +83,12 @@ impl ClientIds {
         Ok(ids)
     }
 
+    /// The part of the client ids that names this process.
+    #[must_use]
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
     /// The client id of a session. Sessions of one key with different options get `-2`, `-3`.
     ///
     /// # Errors

@@ -26,6 +26,19 @@ pub struct Route {
     pub is_birth: bool,
 }
 
+impl Route {
+    /// Of a topic that is no device's.
+    pub fn nobody(topic: &str) -> Arc<Self> {
+        Arc::new(Self {
+            topic: topic.into(),
+            data: [].into(),
+            evidence: Vec::new(),
+            is_foreign: false,
+            is_birth: false,
+        })
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Target {
     device: Arc<DeviceSpec>,

@@ -19,6 +19,7 @@ use super::routes::{Route, Routes};
 use crate::devices::{Devices, State};
 use crate::metrics::{Counted, IngestMetrics};
 use crate::store::{self, Arrival, Store, StoreSession};
+use crate::talk::Talk;
 
 /// Changes of devices that are done together: one SUBSCRIBE, one transaction.
 const DRAIN: usize = 64;
@@ -50,6 +51,8 @@ pub struct Parts {
     pub ready: Condition,
     /// What it counts.
     pub metrics: IngestMetrics,
+    /// What the session says itself.
+    pub talk: Talk,
     /// Its session among what is counted.
     pub counted: Counted,
     /// Devices that are there from the start: what the server has queued for them comes with the connection.
@@ -136,7 +139,8 @@ pub async fn run(parts: Parts, shutdown: Shutdown) -> anyhow::Result<()> {
             },
         }
     }
-    task.parts.handle.close().await;
+    let handle = Arc::clone(&task.parts.handle);
+    task.parts.talk.end(&handle).await;
     task.parts.ready.remove();
     Ok(())
 }
@@ -157,7 +161,8 @@ impl Task {
             Event::Subscribed { refused, at } => {
                 self.now = now();
                 self.last_packet = Some(at);
-                match refused.first() {
+                let talk = &self.parts.talk;
+                match refused.iter().find(|(filter, _)| !talk.is_ours(filter)) {
                     None => self.parts.ready.ready("every topic filter is subscribed"),
                     Some((filter, why)) => {
                         let text = format!("the server refused {filter}: {why}");
@@ -202,7 +207,11 @@ impl Task {
         let at = self
             .now
             .plus(message.received.saturating_duration_since(self.now.mono));
-        let route = self.routes.of(&message.topic);
+        let route = if self.parts.talk.hears(&message) {
+            Route::nobody(&message.topic)
+        } else {
+            self.routes.of(&message.topic)
+        };
         if route.is_foreign {
             self.parts.metrics.foreign.inc();
         }

@@ -14,13 +14,22 @@ pub(crate) struct Control {
     notify: Notify,
 }
 
+/// How a session is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Without our Last Will.
+    Quietly,
+    /// With it.
+    WithWill,
+}
+
 /// What was asked since the last look.
 #[derive(Default)]
 pub(super) struct Asked {
     pub(super) wanted: Option<Vec<Subscription>>,
     pub(super) acks: Vec<Ack>,
     pub(super) ping: bool,
-    pub(super) stop: bool,
+    pub(super) stop: Option<Stop>,
 }
 
 impl Control {
@@ -43,8 +52,8 @@ impl Control {
         self.notify.notify_one();
     }
 
-    pub(crate) fn stop(&self) {
-        self.lock().stop = true;
+    pub(crate) fn stop(&self, how: Stop) {
+        self.lock().stop.get_or_insert(how);
         self.notify.notify_one();
     }
 

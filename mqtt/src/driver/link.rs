@@ -7,7 +7,7 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::io::{AsyncReadExt, ReadHalf, WriteHalf};
 
 use super::{
-    PublishRequest, Session,
+    PublishRequest, Session, Stop,
     wire::{LastWords, maybe, write_some},
 };
 use crate::{
@@ -30,7 +30,7 @@ const RELEASES: usize = 1024;
 /// Why a connection ended.
 pub(super) enum End {
     /// The session is to end.
-    Stop,
+    Stop(Stop),
     /// It broke.
     Lost(SessionError),
     /// Credentials changed.
@@ -165,7 +165,7 @@ impl Session {
             link.probe_at = None;
             link.probing = Some(self.probe(&link.url));
         }
-        if asked.stop { Err(End::Stop) } else { Ok(()) }
+        asked.stop.map_or(Ok(()), |how| Err(End::Stop(how)))
     }
 
     fn fatal(&mut self, link: &mut Link, fatal: Fatal) -> End {
@@ -312,7 +312,7 @@ impl Session {
             }
             Wake::Credentials(true) => return Err(End::Credentials),
             Wake::Credentials(false) => self.credentials_open = false,
-            Wake::ConsumerLeft => return Err(End::Stop),
+            Wake::ConsumerLeft => return Err(End::Stop(Stop::Quietly)),
         }
         Ok(())
     }

@@ -30,7 +30,7 @@ use crate::{
     queue::Producer,
 };
 
-pub(crate) use control::Control;
+pub(crate) use control::{Control, Stop};
 
 /// A message to publish and where its result goes.
 pub(crate) type PublishRequest = (Publish, Reply);
@@ -125,7 +125,7 @@ impl Session {
             let url = established.url.clone();
             let end = self.drive(established).await;
             let pause = match end {
-                End::Stop => return self.ended(&stopped()),
+                End::Stop(_) => return self.ended(&stopped()),
                 End::Credentials => {
                     self.lost(SessionError::new(
                         ErrorKind::CredentialsChanged,
@@ -251,7 +251,7 @@ impl Session {
         loop {
             let asked = self.control.take();
             self.apply(asked.wanted, asked.acks);
-            if asked.stop {
+            if asked.stop.is_some() {
                 return Err(Interrupt::Stop);
             }
             tokio::select! {

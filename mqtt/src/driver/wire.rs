@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
-    Session,
+    Session, Stop,
     link::{End, Link, READ_MIN},
 };
 use crate::{BoxFuture, ErrorKind, Version, codec::encode_disconnect};
@@ -22,7 +22,8 @@ const WITH_WILL: u8 = 0x04;
 pub(super) enum LastWords {
     /// DISCONNECT, which keeps the session; nobody hears our Last Will.
     Disconnect,
-    /// We go to another server: whoever listens to this one is to hear our Last Will (MQTT 5.0, 3.14.2.1).
+    /// Whoever listens to this server is to hear our Last Will, because we go to another one, or could not say
+    /// good-bye ourselves (MQTT 5.0, 3.14.2.1).
     /// MQTT 3.1.1 knows no such DISCONNECT, only a connection that breaks.
     Will,
     /// What the machine wrote already: which rule the server broke.
@@ -33,8 +34,8 @@ pub(super) enum LastWords {
 impl LastWords {
     pub(super) fn of(end: &End, has_will: bool) -> Self {
         match end {
-            End::Switch(_) if has_will => Self::Will,
-            End::Stop | End::Credentials | End::Switch(_) => Self::Disconnect,
+            End::Switch(_) | End::Stop(Stop::WithWill) if has_will => Self::Will,
+            End::Stop(_) | End::Credentials | End::Switch(_) => Self::Disconnect,
             End::Lost(error) if error.kind == ErrorKind::Protocol => Self::Written,
             End::Lost(_) => Self::None,
         }

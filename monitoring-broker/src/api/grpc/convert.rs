@@ -1,13 +1,15 @@
 //! Between the service and gRPC's messages. In: requests, views, errors. Out: checked queries, responses, statuses.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use akri_mqtt_core::decode;
 use akri_mqtt_proto::monitoring as pb;
 use jiff::Timestamp;
 use pb::value::Kind;
 use pb::{watch_request, watch_response};
-use prost_types::Timestamp as PbTimestamp;
+use prost_types::{Duration as PbDuration, Timestamp as PbTimestamp};
 use tonic::Status;
 
 use crate::api::service::{
@@ -16,6 +18,7 @@ use crate::api::service::{
 };
 use crate::devices::State;
 use crate::store::StoreError;
+use crate::talk::{self, Command, CommandError};
 
 /// An error with its code.
 pub(super) fn status(error: ServiceError) -> Status {
@@ -25,12 +28,67 @@ pub(super) fn status(error: ServiceError) -> Status {
         ServiceError::UnknownDevice(_) => Status::not_found(text),
         ServiceError::TooManyStreams(_) => Status::resource_exhausted(text),
         ServiceError::PublishingIsOff => Status::failed_precondition(text),
+        ServiceError::Command(error) => command_status(&error, text),
         ServiceError::Store(StoreError::Closed) => Status::unavailable(text),
         ServiceError::Store(error) => {
             tracing::error!(%error, "the store cannot be read");
             Status::internal(text)
         }
     }
+}
+
+fn command_status(error: &CommandError, text: String) -> Status {
+    match error {
+        CommandError::NotServed(_) | CommandError::NotPossible(_) => {
+            Status::failed_precondition(text)
+        }
+        CommandError::NotAllowed { .. } | CommandError::Denied(_) => {
+            Status::permission_denied(text)
+        }
+        CommandError::Quota(_) | CommandError::TooMany(_) => Status::resource_exhausted(text),
+        CommandError::Unavailable(_) => Status::unavailable(text),
+        CommandError::Late(_) => Status::deadline_exceeded(text),
+    }
+}
+
+/// A command; its two times exclude each other.
+pub(super) fn command(
+    request: pb::PublishRequest,
+    peer: Option<SocketAddr>,
+) -> Result<Command, ServiceError> {
+    let expect_response = request.expect_response.is_some();
+    if expect_response && request.timeout.is_some() {
+        let why = "found it beside expect_response, allowed: one of the two";
+        return Err(ServiceError::invalid("timeout", why));
+    }
+    let (field, asked) = match request.expect_response {
+        Some(asked) => ("expect_response", Some(asked)),
+        None => ("timeout", request.timeout),
+    };
+    let asked = asked.map(|asked| span(field, asked)).transpose()?;
+    let user = request.user_properties.into_iter();
+    Ok(Command {
+        device: request.device_id,
+        topic: request.topic,
+        payload: request.payload,
+        qos: request.qos.unwrap_or(1),
+        retain: request.retain,
+        content_type: request.content_type,
+        user_properties: user
+            .map(|property| (property.name, property.value))
+            .collect(),
+        expect_response,
+        timeout: talk::timeout(field, asked)?,
+        peer,
+    })
+}
+
+fn span(field: &str, asked: PbDuration) -> Result<Duration, ServiceError> {
+    let PbDuration { seconds, nanos } = asked;
+    Duration::try_from(asked).map_err(|_| {
+        let why = format!("found {seconds} s and {nanos} ns, allowed: a positive time");
+        ServiceError::invalid(field, why)
+    })
 }
 
 /// A number of items.

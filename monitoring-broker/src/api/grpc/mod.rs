@@ -26,7 +26,8 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::Builder;
 
 use super::Service;
-use super::service::{ServiceError, topic_filter};
+use super::peer;
+use super::service::topic_filter;
 use convert as to;
 
 /// The services that reflection lists.
@@ -151,9 +152,15 @@ impl Monitoring for Api {
 
     async fn publish(
         &self,
-        _request: Request<PublishRequest>,
+        request: Request<PublishRequest>,
     ) -> Result<Response<PublishResponse>, Status> {
-        Err(to::status(ServiceError::PublishingIsOff))
+        let peer = peer(request.extensions().get());
+        let command = to::command(request.into_inner(), peer).map_err(to::status)?;
+        let done = self.service.publish(command).await.map_err(to::status)?;
+        Ok(Response::new(PublishResponse {
+            response: done.response.map(to::message),
+            no_subscribers: done.no_subscribers,
+        }))
     }
 }
 

@@ -264,7 +264,10 @@ async fn wrong_times_and_orders_are_refused_and_publishing_is_off() {
         .unwrap_err();
     assert_eq!(
         (off.code(), off.message()),
-        (Code::FailedPrecondition, "publishing is off")
+        (
+            Code::FailedPrecondition,
+            "publishing is off; --allow-publish FILTER switches it on for some topics"
+        )
     );
 }
 

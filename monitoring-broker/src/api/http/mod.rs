@@ -1,6 +1,7 @@
 //! The HTTP front: REST, Server-Sent Events and the dashboard. In: a bound listener, the service, health and metrics.
 //! Out: returns when it was drained. What is answered is the service's; the forms are in `json`.
 
+mod commands;
 mod page;
 mod params;
 mod problem;
@@ -20,7 +21,7 @@ use axum::extract::Request;
 use axum::http::{HeaderValue, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 
@@ -56,6 +57,7 @@ pub fn router(service: Service, health: Health, registry: Arc<Registry>) -> Rout
         .route("/v1/devices/{id}/latest", get(routes::latest))
         .route("/v1/devices/{id}/messages", get(routes::messages))
         .route("/v1/devices/{id}/readings", get(routes::readings))
+        .route("/v1/devices/{id}/commands", post(commands::publish))
         .route("/v1/devices/{id}/stream", get(stream::of_device))
         .route("/v1/stream", get(stream::of_all))
         .with_state(service)

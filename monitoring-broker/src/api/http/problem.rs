@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::TARGET_BYTES;
 use crate::api::service::ServiceError;
 use crate::store::StoreError;
+use crate::talk::CommandError;
 
 /// Seconds after which a refused stream may be asked for again.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
@@ -115,12 +116,70 @@ impl From<ServiceError> for Problem {
                 StatusCode::FORBIDDEN,
                 detail,
             ),
+            ServiceError::Command(error) => Self::command(&error, detail),
             ServiceError::Store(error) => Self::store(&error, detail),
         }
     }
 }
 
 impl Problem {
+    /// A body that cannot be read.
+    pub(super) fn body(status: StatusCode, detail: String) -> Self {
+        let title = "Unreadable body";
+        Self::new(
+            "urn:akri-mqtt:problem:unreadable-body",
+            title,
+            status,
+            detail,
+        )
+    }
+
+    fn command(error: &CommandError, detail: String) -> Self {
+        let (kind, title, status) = match error {
+            CommandError::NotServed(_) => (
+                "urn:akri-mqtt:problem:device-not-served",
+                "The device is not served",
+                StatusCode::CONFLICT,
+            ),
+            CommandError::NotPossible(_) => (
+                "urn:akri-mqtt:problem:command-not-possible",
+                "The command is not possible",
+                StatusCode::CONFLICT,
+            ),
+            CommandError::NotAllowed { .. } => (
+                "urn:akri-mqtt:problem:topic-not-allowed",
+                "The topic is not allowed",
+                StatusCode::FORBIDDEN,
+            ),
+            CommandError::Denied(_) => (
+                "urn:akri-mqtt:problem:refused-by-server",
+                "The MQTT server refused the message",
+                StatusCode::FORBIDDEN,
+            ),
+            CommandError::Quota(_) => (
+                "urn:akri-mqtt:problem:refused-by-server",
+                "The MQTT server refused the message",
+                StatusCode::TOO_MANY_REQUESTS,
+            ),
+            CommandError::TooMany(_) => (
+                "urn:akri-mqtt:problem:too-many-commands",
+                "Too many commands",
+                StatusCode::TOO_MANY_REQUESTS,
+            ),
+            CommandError::Unavailable(_) => (
+                "urn:akri-mqtt:problem:server-unavailable",
+                "No MQTT server",
+                StatusCode::SERVICE_UNAVAILABLE,
+            ),
+            CommandError::Late(_) => (
+                "urn:akri-mqtt:problem:no-answer-in-time",
+                "No answer in time",
+                StatusCode::GATEWAY_TIMEOUT,
+            ),
+        };
+        Self::new(kind, title, status, detail)
+    }
+
     fn store(error: &StoreError, detail: String) -> Self {
         let status = if *error == StoreError::Closed {
             StatusCode::SERVICE_UNAVAILABLE
@@ -140,7 +199,10 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         let kind = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, kind);
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(
+            status,
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+        ) {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER);
         }
         response

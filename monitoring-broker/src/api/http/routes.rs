@@ -156,7 +156,8 @@ fn message_query(id: Id, params: &Params) -> Result<MessageQuery, ServiceError> 
     })
 }
 
-fn json(answer: &impl Serialize) -> Answer {
+/// An answer.
+pub(super) fn json(answer: &impl Serialize) -> Answer {
     // Only maps with keys that are no texts fail, and there are none.
     let body = serde_json::to_vec(answer).unwrap_or_default();
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())

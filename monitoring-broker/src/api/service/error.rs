@@ -1,6 +1,7 @@
 //! Why a request was not answered. In: what the service found. Out: one enum; each front maps it to its own codes.
 
 use crate::store::StoreError;
+use crate::talk::CommandError;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,8 +21,11 @@ pub enum ServiceError {
     #[error("{0} streams are open, more are not allowed; close one or try again later")]
     TooManyStreams(usize),
     /// Publishing is off.
-    #[error("publishing is off")]
+    #[error("publishing is off; --allow-publish FILTER switches it on for some topics")]
     PublishingIsOff,
+    /// A command was not carried out.
+    #[error(transparent)]
+    Command(#[from] CommandError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -2,6 +2,7 @@
 //! In: checked requests. Out: views, pages, streams, errors. Knows neither gRPC nor HTTP.
 
 mod births;
+mod command;
 mod error;
 mod input;
 mod latest;
@@ -27,6 +28,7 @@ use akri_mqtt_runtime::metrics::Registry;
 use tokio::sync::Semaphore;
 
 pub use births::{Births, restore_births};
+pub use command::CommandView;
 pub use error::{ServiceError, shorten};
 pub use input::{bound, ordered, time, topic_filter};
 pub use list::{Counts, DevicePage, DeviceQuery};
@@ -41,6 +43,7 @@ pub use watch::{Slot, WatchEvent, Watcher};
 use crate::api::metrics::{ApiMetrics, DecodeErrors};
 use crate::devices::{Device, Devices};
 use crate::store::{Store, Stored};
+use crate::talk::Commands;
 
 /// Streams that may be open at a time.
 pub const STREAMS: usize = 1_000;
@@ -118,6 +121,8 @@ pub struct Service {
     pub shutdown: Shutdown,
     /// What it counts.
     pub metrics: ApiMetrics,
+    /// Commands for devices.
+    pub commands: Commands,
     streams: Arc<Semaphore>,
 }
 
@@ -136,6 +141,7 @@ impl Service {
             decoders: Arc::new(decoders),
             shutdown,
             metrics: ApiMetrics::default(),
+            commands: Commands::default(),
             streams: Arc::new(Semaphore::new(STREAMS)),
         }
     }
