@@ -52,7 +52,7 @@ pub struct Args {
     #[arg(long, value_name = "FILTER=DECODER", value_parser = decode_rule)]
     pub decode: Vec<(TopicFilter, Decoder)>,
     /// Topics on which commands may be published, as filters; {device} stands for the device's own name; repeatable [default: none, publishing is off]
-    #[arg(long, value_name = "FILTER", value_delimiter = ',')]
+    #[arg(long, value_name = "FILTER")]
     pub allow_publish: Vec<AllowedTopic>,
     /// Topic below which each MQTT session says whether anybody listens; empty: it does not
     #[arg(long, value_name = "TOPIC", default_value = "akri-mqtt/monitors")]
