@@ -60,7 +60,7 @@ Examples:
   akri-mqtt demo --devices 50 --duration 0
   akri-mqtt demo --json | jq 'select(.event == \"device_offline\")'
 
-While it runs:
+While it runs, see http://127.0.0.1:8080/ in a browser, or:
   curl http://127.0.0.1:8080/v1/devices
   curl http://127.0.0.1:8080/v1/devices/demo%2Frobot-1/latest
   curl -N http://127.0.0.1:8080/v1/stream
@@ -94,6 +94,9 @@ pub struct Demo {
     /// Address of the embedded MQTT server, if other programs are to join in
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub mqtt: SocketAddr,
+    /// Open the dashboard in a browser
+    #[arg(long)]
+    pub open: bool,
     /// Print the Akri Configuration that finds the simulated devices, and do nothing else
     #[arg(long)]
     pub print_configuration: bool,
@@ -131,6 +134,9 @@ pub struct Up {
     /// Address of the gRPC API; by default 127.0.0.1:50051, or a free port if that one is taken
     #[arg(long, value_name = "ADDR")]
     pub grpc: Option<SocketAddr>,
+    /// Open the dashboard in a browser
+    #[arg(long)]
+    pub open: bool,
     /// Where data and the list of devices are kept; by default $XDG_DATA_HOME/akri-mqtt, that is ~/.local/share/akri-mqtt
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,

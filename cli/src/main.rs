@@ -3,6 +3,7 @@
 mod agent;
 mod app;
 mod args;
+mod browser;
 mod check;
 mod configuration;
 mod credentials;

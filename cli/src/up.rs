@@ -9,6 +9,7 @@ use akri_mqtt_runtime::Shutdown;
 use akri_mqtt_runtime::exit::UsageError;
 
 use crate::args::Up;
+use crate::browser;
 use crate::configuration;
 use crate::engine::{Engine, Setup};
 use crate::ports::{self, Bound};
@@ -27,6 +28,7 @@ pub async fn run(arguments: &Up, shutdown: &Shutdown) -> anyhow::Result<()> {
     for note in notes.iter().chain(&http.note).chain(&grpc.note) {
         eprintln!("note: {note}");
     }
+    let address = http.address;
     let places = serving(&http, &grpc, &data_dir);
     let setup = Setup {
         configurations: &configurations,
@@ -37,6 +39,9 @@ pub async fn run(arguments: &Up, shutdown: &Shutdown) -> anyhow::Result<()> {
     };
     let mut engine = Engine::start(setup).await?;
     eprintln!("{places}");
+    if arguments.open {
+        browser::open(address);
+    }
     let mut reporter = Reporter::new(if arguments.json {
         Style::Json
     } else {
@@ -48,7 +53,7 @@ pub async fn run(arguments: &Up, shutdown: &Shutdown) -> anyhow::Result<()> {
 
 fn serving(http: &Bound, grpc: &Bound, data_dir: &Path) -> String {
     format!(
-        "HTTP API  http://{}/v1/devices\ngRPC API  grpc://{}  (akri_mqtt.monitoring.v1.Monitoring)\nData      {}",
+        "Dashboard http://{0}/\nHTTP API  http://{0}/v1/devices\ngRPC API  grpc://{}  (akri_mqtt.monitoring.v1.Monitoring)\nData      {}",
         http.address,
         grpc.address,
         data_dir.display()

@@ -20,7 +20,7 @@ use crate::args::Demo;
 use crate::configuration::{self, Source};
 use crate::engine::{Engine, Setup};
 use crate::report::{Reporter, Style, Table, count};
-use crate::{feed, output, ports};
+use crate::{browser, feed, output, ports};
 use server::Server;
 
 /// Runs it.
@@ -47,6 +47,7 @@ pub async fn run(arguments: &Demo, shutdown: &Shutdown) -> anyhow::Result<()> {
     let devices = plan::devices(arguments.devices, duration);
     let crashing = devices.first().map_or("none", |device| &device.name);
     let mut header = vec![
+        format!("Dashboard    http://{}/", http.address),
         format!(
             "MQTT server  mqtt://{}  with {}; {crashing} is going to crash",
             server.address(),
@@ -56,7 +57,7 @@ pub async fn run(arguments: &Demo, shutdown: &Shutdown) -> anyhow::Result<()> {
     ];
     header.extend(http.note.clone());
     header.push(ending(duration));
-    let api = grpc.address;
+    let (address, api) = (http.address, grpc.address);
     let setup = Setup {
         configurations: &configurations,
         credentials: &crate::args::CredentialSources::default(),
@@ -65,6 +66,9 @@ pub async fn run(arguments: &Demo, shutdown: &Shutdown) -> anyhow::Result<()> {
         grpc: grpc.listener,
     };
     let mut engine = Engine::start(setup).await?;
+    if arguments.open {
+        browser::open(address);
+    }
     let mut messages = Some(feed::follow(api));
     let mut reporter = Reporter::new(style(arguments, header));
     let stop = shutdown.child().token();
