@@ -52,9 +52,9 @@ pub async fn run(arguments: &Up, shutdown: &Shutdown) -> anyhow::Result<()> {
 }
 
 fn serving(http: &Bound, grpc: &Bound, data_dir: &Path) -> String {
+    let http = http.address;
     format!(
-        "Dashboard http://{0}/\nHTTP API  http://{0}/v1/devices\ngRPC API  grpc://{}  (akri_mqtt.monitoring.v1.Monitoring)\nData      {}",
-        http.address,
+        "Dashboard http://{http}/\nHTTP API  http://{http}/v1/devices\ngRPC API  grpc://{}  (akri_mqtt.monitoring.v1.Monitoring)\nData      {}",
         grpc.address,
         data_dir.display()
     )
