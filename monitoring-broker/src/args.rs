@@ -10,6 +10,7 @@ use akri_mqtt_core::properties::DeviceSpec;
 use akri_mqtt_core::topic::TopicFilter;
 use akri_mqtt_runtime::{UsageError, usage};
 
+use crate::access::AccessArgs;
 use crate::api::service::Decoders;
 use crate::ingest::Identity;
 use crate::monitor::MonitorOptions;
@@ -66,6 +67,9 @@ pub struct Args {
     /// Topic filter of the device; again for more [default: MQTT_TOPICS]
     #[arg(long, value_name = "FILTER")]
     pub topic: Vec<String>,
+    /// Who may use the ports.
+    #[command(flatten)]
+    pub access: AccessArgs,
 }
 
 impl Args {
@@ -89,6 +93,7 @@ impl Args {
                 allow_publish: self.allow_publish.clone(),
                 announce: self.announce_topic.clone(),
             },
+            access: self.access.files(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Subscribes for its devices, stores every message, serves live data and history.
 //! In: devices from the environment, messages from MQTT servers. Out: gRPC and HTTP.
 
+pub mod access;
 pub mod api;
 mod args;
 pub mod devices;

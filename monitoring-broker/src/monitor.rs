@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use akri_mqtt_core::decode::Decoder;
 use akri_mqtt_core::identity::DeviceId;
 use akri_mqtt_core::properties::DeviceSpec;
+use akri_mqtt_runtime::files::FileError;
 use akri_mqtt_runtime::metrics::{self, Registry};
 use akri_mqtt_runtime::{Health, Shutdown, Tasks};
 use akri_mqtt_session::Credentials;
@@ -16,6 +17,7 @@ use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
+use crate::access::{Access, AccessFiles, PortName};
 use crate::api::service::{Decoders, restore_births};
 use crate::api::{self, Service};
 use crate::devices::Devices;
@@ -49,6 +51,8 @@ pub struct MonitorOptions {
     pub identity: Identity,
     /// What it says itself on MQTT.
     pub talk: TalkOptions,
+    /// Who may use the ports.
+    pub access: AccessFiles,
 }
 
 impl MonitorOptions {
@@ -63,6 +67,7 @@ impl MonitorOptions {
             decoders: Decoders::default(),
             identity: Identity::default(),
             talk: TalkOptions::default(),
+            access: AccessFiles::default(),
         }
     }
 }
@@ -70,6 +75,9 @@ impl MonitorOptions {
 /// Why a monitor could not do something.
 #[derive(Debug, thiserror::Error)]
 pub enum MonitorError {
+    /// The certificate or the tokens of the ports cannot be used.
+    #[error(transparent)]
+    Access(#[from] FileError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -97,6 +105,7 @@ struct Sessions {
 /// See the module.
 pub struct Monitor {
     service: Service,
+    access: Access,
     health: Health,
     tasks: Arc<Tasks>,
     ids: Mutex<ClientIds>,
@@ -115,6 +124,7 @@ impl Monitor {
         health: Health,
         tasks: Arc<Tasks>,
     ) -> Result<Self, MonitorError> {
+        let access = Access::open(&options.access, &tasks)?;
         let store_metrics = StoreMetrics::default();
         let store = Store::open(Config {
             directory: options.data_dir.clone(),
@@ -145,6 +155,7 @@ impl Monitor {
         service.commands = Commands::new(options.talk);
         Ok(Self {
             service,
+            access,
             health,
             tasks,
             ids: Mutex::new(ids),
@@ -199,6 +210,7 @@ impl Monitor {
         self.service.metrics.register(registry);
         self.service.decoders.register(registry);
         self.service.commands.register(registry);
+        self.access.metrics().register(registry);
     }
 
     /// Watches one more device; see [`Monitor::add_all`].
@@ -295,9 +307,11 @@ impl Monitor {
     pub fn serve(&self, http: TcpListener, grpc: TcpListener, registry: Registry) {
         let (service, health) = (&self.service, &self.health);
         let registry = Arc::new(registry);
-        let served = api::http::run(http, service.clone(), health.clone(), registry);
+        let (port, gate) = self.access.front(PortName::Http, http);
+        let served = api::http::run(port, service.clone(), health.clone(), registry, gate);
         self.tasks.critical("http", served);
-        let served = api::grpc::run(grpc, service.clone(), health.clone());
+        let (port, gate) = self.access.front(PortName::Grpc, grpc);
+        let served = api::grpc::run(port, service.clone(), health.clone(), gate);
         self.tasks.critical("grpc", served);
     }
 

@@ -11,7 +11,7 @@ use akri_mqtt_runtime::{Health, Shutdown, Tasks, bind, default_listen, metrics, 
 use tokio::sync::watch;
 
 use crate::args::Args;
-use crate::monitor::Monitor;
+use crate::monitor::{Monitor, MonitorError};
 
 const HTTP_PORT: u16 = 8080;
 const GRPC_PORT: u16 = 50051;
@@ -39,7 +39,11 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let http = bind("--http", args.http.unwrap_or(default_listen(HTTP_PORT))).await?;
     let grpc = bind("--grpc", args.grpc.unwrap_or(default_listen(GRPC_PORT))).await?;
     tracing::info!(http = %http.local_addr()?, grpc = %grpc.local_addr()?, devices = devices.len(), "starting");
-    let monitor = Monitor::open(args.options(), Health::new(), Arc::clone(&tasks)).await?;
+    let opened = Monitor::open(args.options(), Health::new(), Arc::clone(&tasks)).await;
+    let monitor = opened.map_err(|error| match error {
+        MonitorError::Access(error) => anyhow::Error::from(usage(error)),
+        error => error.into(),
+    })?;
     monitor.register(&mut registry);
     let mut servers: BTreeMap<String, watch::Receiver<Credentials>> = BTreeMap::new();
     let mut watched = Vec::new();

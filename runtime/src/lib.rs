@@ -5,7 +5,10 @@
 //! metrics registry, and serves [`admin::router`] with [`serve`].
 
 pub mod admin;
+mod bodies;
+mod connections;
 pub mod exit;
+pub mod files;
 pub mod health;
 pub mod listen;
 pub mod logging;
@@ -15,6 +18,7 @@ pub mod serve;
 pub mod shutdown;
 mod silence;
 pub mod tasks;
+pub mod tls;
 pub mod version;
 
 pub use exit::{UsageError, usage};

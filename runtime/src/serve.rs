@@ -1,24 +1,28 @@
 //! Serves HTTP/1.1 and HTTP/2 on a bound listener. In: a listener, a router, a shutdown.
 //! Out: returns when every connection was drained. Bounds connections, headers, bodies and the
-//! drain; what is answered is the router's.
+//! drain; what is answered is the router's, which finds the peer's address among the extensions.
 
-use std::any::Any;
-use std::net::SocketAddr;
+use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Extension;
 use axum::Router;
-use axum::extract::{ConnectInfo, DefaultBodyLimit};
+use axum::body::Body;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{Request, Response};
 use axum::serve::Listener;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use hyper_util::service::TowerToHyperService;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+use tower::Service as _;
 
+use crate::bodies::{Held, Within};
+use crate::connections::{Activity, Connections};
 use crate::shutdown::Shutdown;
 use crate::silence::Observed;
 
@@ -28,68 +32,70 @@ const CONNECTIONS: usize = 1_256;
 const HEADER_BYTES: usize = 128 * 1024;
 /// As much for one header list of HTTP/2.
 const HEADER_BYTES_H2: u32 = 128 * 1024;
+/// Header lines of a request of HTTP/1.1.
+const HEADERS: usize = 100;
 /// Streams of one HTTP/2 connection.
 const STREAMS_H2: u32 = 256;
+/// Streams of one HTTP/2 connection that its peer has reset before they were looked at; one more ends the connection.
+const RESETS_H2: usize = 20;
 /// Bytes of a request body that a handler reads, unless its route sets another limit.
 const BODY_BYTES: usize = 1024 * 1024;
-/// From the start of a connection, or of a request, to the end of its headers.
+/// From the start of a connection, or of a request, to the end of its headers. So long an idle connection of
+/// HTTP/1.1 is kept as well.
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
+/// From the headers of a request to the end of its body.
+const BODY_WITHIN: Duration = Duration::from_secs(30);
 /// How often an HTTP/2 peer is asked whether it is still there, and how long it may take.
 const PING_EVERY: Duration = Duration::from_secs(30);
 /// How long open requests may take after the shutdown; below `tasks::JOIN_WITHIN`.
 const DRAIN_WITHIN: Duration = Duration::from_secs(3);
+/// How long a connection that has to make room may take to say good-bye.
+const LEAVE_WITHIN: Duration = Duration::from_millis(500);
 
-/// Serves `router` on `listener` (TCP or Unix), with `ConnectInfo<SocketAddr>` in the requests of TCP, until `shutdown`; then accepts no more, lets open
+/// Serves `router` on `listener` (TCP or Unix) until `shutdown`; then accepts no more, lets open
 /// requests finish for 3 s and drops what is left. Streams without an end must watch `shutdown`
 /// themselves, else they are cut then.
 ///
-/// Above 1,256 connections new ones wait in the listener's backlog.
+/// Above 1,256 connections the one that has been without a request for the longest time is closed for a new one; while all
+/// of them are in use, new ones wait in the listener's backlog.
 ///
 /// # Errors
 /// None at present: accept errors are retried. The type fits [`crate::Tasks::critical`].
 pub async fn serve<L>(mut listener: L, router: Router, shutdown: Shutdown) -> anyhow::Result<()>
 where
     L: Listener,
-    L::Addr: 'static,
+    L::Addr: Clone + Sync + 'static,
 {
     let service = router.layer(DefaultBodyLimit::max(BODY_BYTES));
     let builder = Arc::new(builder());
-    let graceful = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let running = TaskTracker::new();
+    let connections = Connections::new(CONNECTIONS);
     let cut = Shutdown::new();
     let _cut_on_drop = cut.token().drop_guard();
     loop {
         let next = async {
-            let slot = Arc::clone(&slots).acquire_owned().await;
-            let (io, address) = listener.accept().await;
-            (slot, io, peer(&address))
+            let accepted = listener.accept().await;
+            (accepted, connections.room().await)
         };
-        let (slot, io, peer) = tokio::select! {
+        let ((io, peer), slot) = tokio::select! {
             () = shutdown.triggered() => break,
             accepted = next => accepted,
         };
         let connection = Connection {
             builder: Arc::clone(&builder),
-            watcher: graceful.watcher(),
+            activity: connections.enter(),
+            shutdown: shutdown.clone(),
             cut: cut.clone(),
-            _slot: slot.ok(),
+            _slot: slot,
         };
-        let service = match peer {
-            Some(peer) => service.clone().layer(Extension(ConnectInfo(peer))),
-            None => service.clone(),
-        };
-        tokio::spawn(connection.run(io, service));
+        running.spawn(connection.run(io, peer, service.clone()));
     }
     drop(listener);
-    if timeout(DRAIN_WITHIN, graceful.shutdown()).await.is_err() {
+    running.close();
+    if timeout(DRAIN_WITHIN, running.wait()).await.is_err() {
         tracing::debug!("requests did not finish in time and are cut");
     }
     Ok(())
-}
-
-/// Who is at the other end of a TCP connection; of a Unix socket nothing is known.
-fn peer(address: &dyn Any) -> Option<SocketAddr> {
-    address.downcast_ref().copied()
 }
 
 fn builder() -> Builder<TokioExecutor> {
@@ -98,6 +104,7 @@ fn builder() -> Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_WITHIN)
+        .max_headers(HEADERS)
         .max_buf_size(HEADER_BYTES);
     builder
         .http2()
@@ -105,36 +112,80 @@ fn builder() -> Builder<TokioExecutor> {
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_EVERY)
         .max_concurrent_streams(STREAMS_H2)
+        .max_pending_accept_reset_streams(RESETS_H2)
         .max_header_list_size(HEADER_BYTES_H2);
     builder
 }
 
 struct Connection {
     builder: Arc<Builder<TokioExecutor>>,
-    watcher: Watcher,
+    activity: Activity,
+    shutdown: Shutdown,
     cut: Shutdown,
     _slot: Option<OwnedSemaphorePermit>,
 }
 
 impl Connection {
-    async fn run<I>(self, io: I, router: Router)
+    async fn run<I, P>(self, io: I, peer: P, router: Router)
     where
         I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+        P: Clone + Send + Sync + 'static,
     {
         let (io, silence) = Observed::new(io);
-        let service = TowerToHyperService::new(router);
-        let connection = self.builder.serve_connection(TokioIo::new(io), service);
-        let served = pin!(self.watcher.watch(connection.into_owned()));
-        tokio::select! {
-            result = served => {
-                if let Err(error) = result {
-                    // Clients that go away are daily business.
-                    tracing::trace!(%error, "connection ended");
-                }
+        let activity = self.activity.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            answer(request, peer.clone(), router.clone(), &activity)
+        });
+        let mut served = pin!(self.builder.serve_connection(TokioIo::new(io), service));
+        let mut silence = pin!(silence.lasted(HEADERS_WITHIN));
+        let end = async {
+            tokio::select! {
+                () = self.shutdown.triggered() => None,
+                () = self.activity.leaving() => Some(LEAVE_WITHIN),
             }
-            () = silence.lasted(HEADERS_WITHIN) => tracing::trace!("connection said nothing"),
+        };
+        let mut end = pin!(end);
+        let allowed = tokio::select! {
+            result = served.as_mut() => return ended(result),
+            () = silence.as_mut() => return tracing::trace!("connection said nothing"),
+            () = self.cut.triggered() => return,
+            allowed = end.as_mut() => allowed,
+        };
+        served.as_mut().graceful_shutdown();
+        let late = async {
+            match allowed {
+                Some(allowed) => tokio::time::sleep(allowed).await,
+                None => silence.await,
+            }
+        };
+        tokio::select! {
+            result = served => ended(result),
+            () = late => {}
             () = self.cut.triggered() => {}
         }
+    }
+}
+
+fn ended<E: std::fmt::Display>(result: Result<(), E>) {
+    if let Err(error) = result {
+        // Clients that go away are daily business.
+        tracing::trace!(%error, "connection ended");
+    }
+}
+
+fn answer<P: Clone + Send + Sync + 'static>(
+    request: Request<Incoming>,
+    peer: P,
+    mut router: Router,
+    activity: &Activity,
+) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<P> {
+    let busy = activity.begin();
+    let mut request = request.map(|body| Within::new(body, BODY_WITHIN));
+    request.extensions_mut().insert(peer);
+    async move {
+        // A router is always ready.
+        let response = router.call(request.map(Body::new)).await?;
+        Ok(response.map(|body| Body::new(Held::new(body, busy))))
     }
 }
 

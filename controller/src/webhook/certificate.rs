@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use akri_mqtt_runtime::tls::{Pem, TlsError, server_config};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
@@ -18,8 +19,8 @@ use rcgen::{
     ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
 };
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// How long a certificate is good for.
 const DAYS: i64 = 365;
@@ -175,17 +176,17 @@ impl Material {
     /// # Errors
     /// Key and certificate are damaged or do not belong together.
     pub fn server_config(&self) -> Result<Arc<ServerConfig>, CertificateError> {
-        let chain =
-            certificates(&self.certificate).ok_or(CertificateError::Damaged(CERTIFICATE))?;
-        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes())
-            .map_err(|_| CertificateError::Damaged(KEY))?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
-            .map_err(|_| CertificateError::Damaged(KEY))?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Arc::new(config))
+        let pem = Pem {
+            certificate: self.certificate.as_bytes(),
+            key: self.key.as_bytes(),
+            client_authorities: None,
+        };
+        server_config(pem, &[b"h2", b"http/1.1"]).map_err(|error| {
+            CertificateError::Damaged(match error {
+                TlsError::Certificate => CERTIFICATE,
+                TlsError::Key | TlsError::Pair(_) | TlsError::ClientAuthority => KEY,
+            })
+        })
     }
 
     /// The first certificate of the bundle.

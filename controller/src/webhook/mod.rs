@@ -6,12 +6,12 @@
 pub mod certificate;
 pub mod keeper;
 pub mod review;
-pub mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use akri_mqtt_runtime::metrics::Registry;
+use akri_mqtt_runtime::tls::TlsListener;
 use akri_mqtt_runtime::{Tasks, serve};
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -116,7 +116,8 @@ pub fn start(
         keeper.run(shutdown).await;
         Ok(())
     });
-    let listener = tls::TlsListener::new(listener, config);
+    // Handshakes that fail are not counted: the API server tells whoever it could not ask for.
+    let listener = TlsListener::new(listener, config, Counter::default());
     tasks.critical(
         "webhook",
         serve(listener, router(metrics), tasks.shutdown().clone()),

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use axum::extract::ConnectInfo;
+use akri_mqtt_runtime::tls::Peer;
 
 pub mod grpc;
 pub mod http;
@@ -17,6 +17,6 @@ mod testing;
 pub use service::Service;
 
 /// Who asks, as the server of a front noted it.
-fn peer(noted: Option<&ConnectInfo<SocketAddr>>) -> Option<SocketAddr> {
-    noted.map(|ConnectInfo(peer)| *peer)
+fn peer(noted: Option<&Peer>) -> Option<SocketAddr> {
+    noted.map(|peer| peer.address)
 }

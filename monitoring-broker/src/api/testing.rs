@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use akri_mqtt_core::decode::Decoder;
 use akri_mqtt_core::topic::TopicFilter;
-use akri_mqtt_runtime::Shutdown;
+use akri_mqtt_runtime::tls::Port;
+use akri_mqtt_runtime::{Shutdown, Tasks};
 use bytes::Bytes;
 use jiff::Timestamp;
 use tempfile::TempDir;
 
 use super::Service;
 use super::service::Decoders;
+use crate::access::{Access, AccessFiles, Gate, PortName};
 use crate::devices::{Device, Devices, Presence, State};
 use crate::metrics::StoreMetrics;
 use crate::store::{Arrival, Config, Store};
@@ -152,4 +154,11 @@ pub async fn listener() -> (tokio::net::TcpListener, std::net::SocketAddr) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     (listener, address)
+}
+
+/// A port that is open to everybody.
+pub fn open_port(name: PortName, listener: tokio::net::TcpListener) -> (Port, Gate) {
+    let tasks = Tasks::new(Shutdown::new());
+    let access = Access::open(&AccessFiles::default(), &tasks).unwrap();
+    access.front(name, listener)
 }

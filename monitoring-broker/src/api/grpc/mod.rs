@@ -15,11 +15,13 @@ use akri_mqtt_proto::monitoring::{
     PublishResponse, QueryReadingsRequest, QueryReadingsResponse, QueryRequest, QueryResponse,
     WatchRequest, WatchResponse,
 };
+use akri_mqtt_runtime::tls::Port;
 use akri_mqtt_runtime::{Health, serve};
 use anyhow::Context as _;
-use axum::serve::ListenerExt as _;
+use axum::extract::{Request as HttpRequest, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response as HttpResponse;
 use futures_util::{Stream, stream};
-use tokio::net::TcpListener;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_server::HealthServer;
@@ -28,6 +30,7 @@ use tonic_reflection::server::Builder;
 use super::Service;
 use super::peer;
 use super::service::topic_filter;
+use crate::access::Gate;
 use convert as to;
 
 /// The services that reflection lists.
@@ -44,14 +47,19 @@ const ANSWER_BYTES: usize = 64 << 20;
 ///
 /// # Errors
 /// When the descriptors for reflection cannot be read; else as [`akri_mqtt_runtime::serve()`].
-pub async fn run(listener: TcpListener, service: Service, health: Health) -> anyhow::Result<()> {
+pub async fn run(port: Port, service: Service, health: Health, gate: Gate) -> anyhow::Result<()> {
     let shutdown = service.shutdown.clone();
     let router = routes(service, health)?.prepare().into_axum_router();
-    let listener = listener.tap_io(|io| {
-        // Messages are small and must not wait for the acknowledgement of the one before.
-        let _ = io.set_nodelay(true);
-    });
-    serve(listener, router, shutdown).await
+    let router = router.layer(from_fn_with_state(gate, admit));
+    serve(port, router, shutdown).await
+}
+
+/// Lets pass who may, before it is looked whether there is such a method.
+async fn admit(State(gate): State<Gate>, request: HttpRequest, next: Next) -> HttpResponse {
+    match gate.check(&request) {
+        Ok(()) => next.run(request).await,
+        Err(denied) => Status::unauthenticated(denied.to_string()).into_http(),
+    }
 }
 
 fn routes(service: Service, health: Health) -> anyhow::Result<Routes> {

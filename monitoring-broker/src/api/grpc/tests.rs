@@ -13,7 +13,8 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_reflection::pb::{v1, v1alpha};
 
 use super::*;
-use crate::api::testing::{Bench, DEADLINE, START, listener};
+use crate::access::PortName;
+use crate::api::testing::{Bench, DEADLINE, START, listener, open_port};
 use crate::devices::State;
 
 struct Server {
@@ -28,7 +29,8 @@ async fn start() -> Server {
     let bench = Bench::new();
     let (listener, address) = listener().await;
     let health = Health::new();
-    let task = tokio::spawn(run(listener, bench.service.clone(), health.clone()));
+    let (port, gate) = open_port(PortName::Grpc, listener);
+    let task = tokio::spawn(run(port, bench.service.clone(), health.clone(), gate));
     let channel = Channel::from_shared(format!("http://{address}")).unwrap();
     let channel = channel.connect().await.unwrap();
     Server {

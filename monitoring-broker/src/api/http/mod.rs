@@ -15,17 +15,17 @@ mod tests_stream;
 use std::sync::Arc;
 
 use akri_mqtt_runtime::metrics::Registry;
+use akri_mqtt_runtime::tls::Port;
 use akri_mqtt_runtime::{Health, admin, serve};
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
-use axum::serve::ListenerExt as _;
-use tokio::net::TcpListener;
 
 use super::Service;
+use crate::access::Gate;
 use problem::Problem;
 
 /// 64 KiB of URL, of which 256 bytes are left to `http://host:port`. The HTTP library itself refuses longer ones.
@@ -36,17 +36,15 @@ const TARGET_BYTES: usize = 64 * 1024 - 256;
 /// # Errors
 /// As [`akri_mqtt_runtime::serve()`].
 pub async fn run(
-    listener: TcpListener,
+    port: Port,
     service: Service,
     health: Health,
     registry: Arc<Registry>,
+    gate: Gate,
 ) -> anyhow::Result<()> {
     let shutdown = service.shutdown.clone();
-    let listener = listener.tap_io(|io| {
-        // Events are small and must not wait for the acknowledgement of the one before.
-        let _ = io.set_nodelay(true);
-    });
-    serve(listener, router(service, health, registry), shutdown).await
+    let router = router(service, health, registry).layer(from_fn_with_state(gate, admit));
+    serve(port, router.layer(from_fn(guard)), shutdown).await
 }
 
 /// All routes.
@@ -65,7 +63,14 @@ pub fn router(service: Service, health: Health, registry: Arc<Registry>) -> Rout
         .merge(page::router())
         .method_not_allowed_fallback(Problem::method)
         .fallback(Problem::path)
-        .layer(from_fn(guard))
+}
+
+/// Lets pass who may, before it is looked whether there is such a route.
+async fn admit(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    match gate.check(&request) {
+        Ok(()) => next.run(request).await,
+        Err(denied) => Problem::denied(denied).into_response(),
+    }
 }
 
 /// Bounds the URL before a route is looked for, and marks every answer but the page's files as not to be kept.

@@ -7,12 +7,16 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::TARGET_BYTES;
+use crate::access::Denied;
 use crate::api::service::ServiceError;
 use crate::store::StoreError;
 use crate::talk::CommandError;
 
 /// Seconds after which a refused stream may be asked for again.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+
+/// How to prove who one is (RFC 9110, 11.6.1).
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"akri-mqtt\"");
 
 /// See the module.
 #[derive(Debug, Serialize)]
@@ -74,6 +78,23 @@ impl Problem {
         )
     }
 
+    /// A request that may not pass.
+    pub(super) fn denied(denied: Denied) -> Self {
+        let (kind, title, status) = match denied {
+            Denied::NoToken | Denied::WrongToken => (
+                "urn:akri-mqtt:problem:unauthorized",
+                "Unauthorized",
+                StatusCode::UNAUTHORIZED,
+            ),
+            Denied::NoCertificate => (
+                "urn:akri-mqtt:problem:client-certificate-required",
+                "Client certificate required",
+                StatusCode::FORBIDDEN,
+            ),
+        };
+        Self::new(kind, title, status, denied.to_string())
+    }
+
     /// A URL that is too long.
     pub(super) fn url_too_long(length: usize) -> Self {
         Self::new(
@@ -107,7 +128,7 @@ impl From<ServiceError> for Problem {
             ServiceError::TooManyStreams(_) => Self::new(
                 "urn:akri-mqtt:problem:too-many-streams",
                 "Too many streams",
-                StatusCode::SERVICE_UNAVAILABLE,
+                StatusCode::TOO_MANY_REQUESTS,
                 detail,
             ),
             ServiceError::PublishingIsOff => Self::new(
@@ -199,11 +220,14 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         let kind = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, kind);
-        if matches!(
-            status,
-            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
-        ) {
-            headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+        match status {
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+                headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+            }
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(header::WWW_AUTHENTICATE, CHALLENGE);
+            }
+            _ => {}
         }
         response
     }

@@ -8,7 +8,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::api::testing::{Bench, listener};
+use crate::access::PortName;
+use crate::api::testing::{Bench, listener, open_port};
 use crate::store::Properties;
 
 pub(super) struct Server {
@@ -27,12 +28,9 @@ impl Server {
         let (listener, address) = listener().await;
         let health = Health::new();
         let registry = akri_mqtt_runtime::metrics::registry("test", SystemTime::now());
-        let served = run(
-            listener,
-            bench.service.clone(),
-            health.clone(),
-            Arc::new(registry),
-        );
+        let (port, gate) = open_port(PortName::Http, listener);
+        let service = bench.service.clone();
+        let served = run(port, service, health.clone(), Arc::new(registry), gate);
         Self {
             bench,
             address,
