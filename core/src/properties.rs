@@ -39,6 +39,39 @@ pub struct DeviceSpec {
     pub convention: Option<Convention>,
     /// What tells its topics from those of others, `MQTT_IDENTITY`; none: all are its own.
     pub identity: Vec<TopicPattern>,
+    /// With whom its data is shared, `MQTT_SHARED_GROUP` (MQTT 5.0, 4.8.2); none: with nobody.
+    pub shared_group: Option<ShareName>,
+}
+
+/// The name of a group of sessions of which one gets each message (MQTT 5.0, 4.8.2).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ShareName(Box<str>);
+
+impl ShareName {
+    /// The longest name, in bytes.
+    pub const MAX: usize = 128;
+
+    /// Reads a name.
+    ///
+    /// # Errors
+    /// Why it is none, with what is allowed.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let wrong = |c: char| matches!(c, '/' | '+' | '#') || c.is_control();
+        if text.is_empty() || text.len() > Self::MAX || text.contains(wrong) {
+            let shown: String = text.chars().take(40).collect();
+            return Err(format!(
+                "found {shown:?}; allowed are 1 to {} bytes without /, + and #",
+                Self::MAX
+            ));
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// What a member of the group subscribes to get its share of a filter's messages.
+    #[must_use]
+    pub fn share(&self, filter: &TopicFilter) -> String {
+        format!("$share/{}/{}", self.0, filter.as_str())
+    }
 }
 
 impl DeviceSpec {
@@ -212,6 +245,10 @@ impl<'a> Variables<'a> {
             let what = "is not set; it holds the device's topics as a JSON array, such as [\"robots/r1/joints\"]";
             reader.faults.push(fault(&self.name("MQTT_TOPICS"), what));
         }
+        let shared_group = self.get("MQTT_SHARED_GROUP").and_then(|(name, value)| {
+            let wrong = |why: String| reader.faults.push(fault(&name, &why));
+            ShareName::parse(value).map_err(wrong).ok()
+        });
         match id {
             Some(id) if reader.faults.is_empty() => Ok(DeviceSpec {
                 server: Server {
@@ -225,6 +262,7 @@ impl<'a> Variables<'a> {
                 mqtt,
                 convention,
                 identity: identity.unwrap_or_default(),
+                shared_group,
             }),
             _ => Err(reader.faults),
         }

@@ -375,3 +375,24 @@ proptest! {
         prop_assert_eq!(spec.presence.availability[0].topic.as_str(), format!("r/{name}/s"));
     }
 }
+
+#[test]
+fn a_group_shares_data_by_its_name_and_a_wrong_name_is_refused() {
+    let read = |group: &str| {
+        DeviceSpec::from_env([
+            ("MQTT_DEVICE_ID".to_owned(), "plant/r1".to_owned()),
+            ("MQTT_SERVER_URLS".to_owned(), "tcp://a".to_owned()),
+            ("MQTT_TOPICS".to_owned(), r#"["robots/r1/#"]"#.to_owned()),
+            ("MQTT_SHARED_GROUP".to_owned(), group.to_owned()),
+        ])
+    };
+    let device = read("sinks").unwrap().remove(0);
+    let shared = device.shared_group.as_ref().unwrap();
+    assert_eq!(shared.share(&device.topics[0]), "$share/sinks/robots/r1/#");
+    assert_eq!(read("").unwrap()[0].shared_group, None);
+    for wrong in ["a/b", "a+", "#", "a\u{0}", &"x".repeat(129)] {
+        let faults = read(wrong).unwrap_err().to_string();
+        assert!(faults.contains("MQTT_SHARED_GROUP: found"), "{faults}");
+        assert!(faults.contains("allowed are 1 to 128 bytes without /, + and #"));
+    }
+}

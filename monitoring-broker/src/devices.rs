@@ -47,6 +47,9 @@ pub struct Device {
     pub topics: Vec<String>,
     /// Its presence.
     pub presence: Presence,
+    /// Whether other processes have a part of its messages.
+    #[serde(default)]
+    pub is_shared: bool,
 }
 
 #[derive(Default)]

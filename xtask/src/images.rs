@@ -224,25 +224,20 @@ fn build(metadata: &Metadata, options: &Options, arch: Arch) -> anyhow::Result<B
         "--with cargo: the images are for Linux; use docker or buildah here"
     );
     let triple = format!("{}-unknown-linux-gnu", arch.machine());
-    let mut by_profile: BTreeMap<&str, Vec<&Program>> = BTreeMap::new();
+    let environment = environment(metadata, arch, &triple)?;
+    // One after the other: in one build each would have what any of them needs of a library.
     for program in options.programs() {
         let profile = match options.profile {
             Profile::Dev => "dev",
             Profile::Release => program.profile,
         };
-        by_profile.entry(profile).or_default().push(program);
-    }
-    let environment = environment(metadata, arch, &triple)?;
-    for (profile, programs) in by_profile {
         let mut build = Command::new(cargo());
         build
             .current_dir(&metadata.workspace_root)
             .args(["build", "--locked", "--target", &triple])
-            .args(["--profile", profile]);
-        for program in programs {
-            build.args(["--package", program.package, "--bin", program.binary]);
-        }
-        build.envs(&environment);
+            .args(["--profile", profile, "--package", program.package])
+            .args(["--bin", program.binary])
+            .envs(&environment);
         execute(&mut build)?;
     }
     Ok(Built {

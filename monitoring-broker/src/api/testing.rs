@@ -132,6 +132,7 @@ pub fn device(name: &str) -> Device {
         name: name.to_owned(),
         server: "plant-a".to_owned(),
         topics: vec![format!("robots/{name}/#")],
+        is_shared: false,
         presence: Presence {
             state: State::Online,
             since: Timestamp::from_second(1_735_689_600).unwrap(),

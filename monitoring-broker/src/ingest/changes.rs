@@ -92,6 +92,7 @@ impl Task {
                 reason: "Nothing was heard of it since this process watches it.".to_owned(),
                 server_connected: self.connected,
             },
+            is_shared: spec.shared_group.is_some(),
         };
         let record = record(&device, true)?;
         self.parts.devices.put(device);

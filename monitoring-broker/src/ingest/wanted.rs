@@ -1,23 +1,29 @@
 //! What a session subscribes. In: its devices. Out: each filter once, without those that another one covers.
+//! The data of a device in a group is shared with the other members; its presence is not.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use akri_mqtt_core::presence::Presence as Machine;
-use akri_mqtt_core::properties::DeviceSpec;
+use akri_mqtt_core::properties::{DeviceSpec, ShareName};
 use akri_mqtt_core::topic::TopicFilter;
 use akri_mqtt_session::{QoS, Subscription};
 
 /// Above so many filters nobody looks for covered ones: it takes the square of the number.
 const COVERS: usize = 2_000;
 
+/// A filter, and the group that shares it.
+type Key = (Option<ShareName>, TopicFilter);
+/// The quality, and whether retained messages are to come with each connection.
+type Want = (QoS, bool);
+
 /// What the devices of a session want: data with their quality, presence with at most 1. Each filter once.
 pub fn subscriptions<'a>(devices: impl Iterator<Item = &'a DeviceSpec>) -> Vec<Subscription> {
-    let mut wanted: BTreeMap<String, (QoS, bool)> = BTreeMap::new();
+    let mut wanted: BTreeMap<Key, Want> = BTreeMap::new();
     for device in devices {
         for filter in &device.topics {
-            let entry = wanted.entry(filter.as_str().to_owned());
-            let (qos, _) = entry.or_insert((device.mqtt.qos, false));
+            let key = (device.shared_group.clone(), filter.clone());
+            let (qos, _) = wanted.entry(key).or_insert((device.mqtt.qos, false));
             *qos = (*qos).max(device.mqtt.qos);
         }
         let machine = Machine::for_device(Arc::new(device.clone()), super::task::now());
@@ -26,28 +32,30 @@ pub fn subscriptions<'a>(devices: impl Iterator<Item = &'a DeviceSpec>) -> Vec<S
             .into_iter()
             .filter(|wanted| wanted.snapshot)
         {
-            let entry = wanted.entry(presence.filter.as_str().to_owned());
+            let entry = wanted.entry((None, presence.filter));
             entry
                 .or_insert((presence.qos.min(QoS::AtLeastOnce), true))
                 .1 = true;
         }
     }
     // Filters that another one covers are not subscribed; where two still intersect, the session counts once.
-    let parsed: Vec<_> = wanted
-        .iter()
-        .filter_map(|(text, want)| Some((TopicFilter::parse(text).ok()?, *want)))
-        .collect();
-    let is_covered = |filter: &TopicFilter, want: (QoS, bool)| {
-        parsed.len() <= COVERS
-            && parsed.iter().any(|(other, by)| {
-                other != filter && other.covers(filter) && by.0 >= want.0 && (by.1 || !want.1)
+    let is_covered = |(group, filter): &Key, want: &Want| {
+        wanted.len() <= COVERS
+            && wanted.iter().any(|((of, other), by)| {
+                of == group
+                    && other != filter
+                    && other.covers(filter)
+                    && by.0 >= want.0
+                    && (by.1 || !want.1)
             })
     };
-    let kept = parsed
-        .iter()
-        .filter(|(filter, want)| !is_covered(filter, *want));
-    kept.map(|(filter, (qos, snapshot))| {
-        let subscription = Subscription::new(filter.as_str(), *qos);
+    let kept = wanted.iter().filter(|(key, want)| !is_covered(key, want));
+    kept.map(|((group, filter), (qos, snapshot))| {
+        let text = match group {
+            Some(group) => group.share(filter),
+            None => filter.as_str().to_owned(),
+        };
+        let subscription = Subscription::new(text, *qos);
         if *snapshot {
             subscription.with_snapshot()
         } else {

@@ -111,7 +111,7 @@ impl Monitoring for Api {
         Ok(Response::new(GetLatestResponse {
             messages: messages.into_iter().map(to::message).collect(),
             presence: self.presence(&request.device_id)?,
-            partial: false,
+            partial: self.service.is_partial(&request.device_id),
         }))
     }
 
@@ -140,7 +140,7 @@ impl Monitoring for Api {
             messages: page.messages.into_iter().map(to::message).collect(),
             next_page_token: page.next_page_token,
             presence: self.presence(&query.device)?,
-            partial: false,
+            partial: self.service.is_partial(&query.device),
         }))
     }
 
@@ -154,7 +154,7 @@ impl Monitoring for Api {
             readings: page.readings.into_iter().map(to::reading).collect(),
             next_page_token: page.next_page_token,
             presence: self.presence(&query.messages.device)?,
-            partial: false,
+            partial: self.service.is_partial(&query.messages.device),
         }))
     }
 

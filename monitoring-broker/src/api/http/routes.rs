@@ -32,6 +32,8 @@ struct Messages<'a> {
     messages: Vec<MessageJson<'a>>,
     #[serde(skip_serializing_if = "str::is_empty")]
     next_page_token: &'a str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    partial: bool,
 }
 
 #[derive(Serialize)]
@@ -39,6 +41,8 @@ struct Readings<'a> {
     readings: Vec<ReadingJson<'a>>,
     #[serde(skip_serializing_if = "str::is_empty")]
     next_page_token: &'a str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    partial: bool,
 }
 
 pub(super) async fn devices(State(api): State<Service>, RawQuery(query): RawQuery) -> Answer {
@@ -80,6 +84,7 @@ pub(super) async fn latest(
     json(&Messages {
         messages: views.iter().map(MessageJson::new).collect(),
         next_page_token: "",
+        partial: api.is_partial(&id),
     })
 }
 
@@ -98,10 +103,12 @@ pub(super) async fn messages(
         "page_token",
     ];
     let params = Params::parse(query.as_deref(), &allowed, &[])?;
-    let page = api.query(&message_query(id, &params)?).await?;
+    let query = message_query(id, &params)?;
+    let page = api.query(&query).await?;
     json(&Messages {
         messages: page.messages.iter().map(MessageJson::new).collect(),
         next_page_token: &page.next_page_token,
+        partial: api.is_partial(&query.device),
     })
 }
 
@@ -133,6 +140,7 @@ pub(super) async fn readings(
     json(&Readings {
         readings: page.readings.iter().map(ReadingJson::new).collect(),
         next_page_token: &page.next_page_token,
+        partial: api.is_partial(&query.messages.device),
     })
 }
 

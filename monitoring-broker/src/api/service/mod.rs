@@ -156,6 +156,13 @@ impl Service {
         Ok(self.view(device))
     }
 
+    /// Whether other processes have a part of a device's messages.
+    #[must_use]
+    pub fn is_partial(&self, device: &str) -> bool {
+        let device = self.devices.get(device);
+        device.is_some_and(|device| device.is_shared)
+    }
+
     fn view(&self, device: Device) -> DeviceView {
         let last = self.store.catalog().last_time(&device.id);
         DeviceView {
