@@ -14,6 +14,7 @@ use crate::access::AccessArgs;
 use crate::api::service::Decoders;
 use crate::ingest::Identity;
 use crate::monitor::MonitorOptions;
+use crate::sink::SinkUrls;
 use crate::talk::{AllowedTopic, AnnounceTopic, TalkOptions};
 
 /// The least room: below it, retention would delete what has just come.
@@ -58,6 +59,13 @@ pub struct Args {
     /// Topic below which each MQTT session says whether anybody listens; empty: it does not
     #[arg(long, value_name = "TOPIC", default_value = "akri-mqtt/monitors")]
     pub announce_topic: AnnounceTopic,
+    /// Sends every message on: redis://, rediss://, http://, https://, postgres://; several URLs are separated by
+    /// white space, ${NAME} in one is taken from the environment
+    #[arg(long, value_name = "URL", hide_env_values = true)]
+    pub sink: Vec<SinkUrls>,
+    /// How long a stop waits for the sinks to send what is left
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = duration)]
+    pub drain_timeout: Duration,
     /// Device to watch, `<server>/<name>` [default: MQTT_DEVICE_ID of the environment]
     #[arg(long, value_name = "ID")]
     pub device_id: Option<String>,
@@ -74,10 +82,12 @@ pub struct Args {
 
 impl Args {
     /// The options of the monitor.
-    #[must_use]
-    pub fn options(&self) -> MonitorOptions {
+    ///
+    /// # Errors
+    /// A sink that is wrong.
+    pub fn options(&self) -> Result<MonitorOptions, UsageError> {
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        MonitorOptions {
+        Ok(MonitorOptions {
             data_dir: self.data_dir.clone(),
             retain_for: self.retain_for,
             retain_bytes: self.retain_bytes,
@@ -94,7 +104,9 @@ impl Args {
                 announce: self.announce_topic.clone(),
             },
             access: self.access.files(),
-        }
+            sinks: SinkUrls::parse_all(&self.sink).map_err(usage)?,
+            drain_timeout: self.drain_timeout,
+        })
     }
 
     /// The devices of flags and environment.
@@ -124,7 +136,7 @@ impl Args {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());

@@ -6,8 +6,13 @@ use akri_mqtt_runtime::{Health, Shutdown};
 use crate::devices::{Device, Devices, State};
 use crate::store::{Status, Store, StoreError};
 
-/// Ends with the reason when the store fails; closes it at the shutdown.
-pub async fn watch_store(store: Store, health: Health, shutdown: Shutdown) -> anyhow::Result<()> {
+/// Ends with the reason when the store fails; closes it at the shutdown, once its readers have ended.
+pub async fn watch_store(
+    store: Store,
+    health: Health,
+    shutdown: Shutdown,
+    readers_ended: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     let condition = health.condition("store", "not open yet");
     let mut status = store.status();
     loop {
@@ -20,6 +25,7 @@ pub async fn watch_store(store: Store, health: Health, shutdown: Shutdown) -> an
         tokio::select! {
             changed = status.changed() => changed?,
             () = shutdown.triggered() => {
+                readers_ended.await;
                 store.close().await;
                 return Ok(());
             }

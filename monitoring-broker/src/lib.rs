@@ -12,9 +12,11 @@ mod monitor;
 mod run;
 mod session_metrics;
 mod session_options;
+pub mod sink;
 pub mod store;
 pub mod talk;
 
 pub use args::Args;
 pub use monitor::{Monitor, MonitorError, MonitorOptions};
 pub use run::{credentials, run};
+pub use sink::SinkOptions;

@@ -11,7 +11,7 @@ use akri_mqtt_core::identity::DeviceId;
 use akri_mqtt_core::properties::DeviceSpec;
 use akri_mqtt_runtime::files::FileError;
 use akri_mqtt_runtime::metrics::{self, Registry};
-use akri_mqtt_runtime::{Health, Shutdown, Tasks};
+use akri_mqtt_runtime::{Health, JOIN_WITHIN, Shutdown, Tasks};
 use akri_mqtt_session::Credentials;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
@@ -25,6 +25,7 @@ use crate::ingest::{self, ClientIds, Command, Identity, Parts};
 use crate::kept::{restore_devices, watch_store};
 use crate::metrics::{IngestMetrics, StoreMetrics};
 use crate::session_options::{options_text, session_options};
+use crate::sink::{self, SinkMetrics, SinkOptions};
 use crate::store::{Config, Store, StoreError};
 use crate::talk::{Commands, Talk, TalkOptions};
 
@@ -33,6 +34,12 @@ const COMMANDS: usize = 64;
 
 /// How long the end of a session is waited for: its last UNSUBSCRIBE, and DISCONNECT.
 const SESSION_END: Duration = Duration::from_secs(7);
+
+/// How long a stop waits for the sinks: less than [`JOIN_WITHIN`].
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// After that the store is closed.
+const AFTER_DRAIN: Duration = Duration::from_millis(1_500);
 
 /// How a monitor behaves.
 #[derive(Clone, Debug)]
@@ -53,6 +60,10 @@ pub struct MonitorOptions {
     pub talk: TalkOptions,
     /// Who may use the ports.
     pub access: AccessFiles,
+    /// Where every message is sent on.
+    pub sinks: Vec<SinkOptions>,
+    /// How long a stop waits for the sinks.
+    pub drain_timeout: Duration,
 }
 
 impl MonitorOptions {
@@ -68,6 +79,8 @@ impl MonitorOptions {
             identity: Identity::default(),
             talk: TalkOptions::default(),
             access: AccessFiles::default(),
+            sinks: Vec::new(),
+            drain_timeout: DRAIN,
         }
     }
 }
@@ -112,6 +125,8 @@ pub struct Monitor {
     sessions: Mutex<Sessions>,
     ingest: IngestMetrics,
     store_metrics: StoreMetrics,
+    sink_metrics: SinkMetrics,
+    join_within: Duration,
 }
 
 impl Monitor {
@@ -147,15 +162,18 @@ impl Monitor {
         restore_devices(&store, &devices).await?;
         let ids = ClientIds::open(&options.data_dir, &options.identity)?;
         let shutdown = tasks.shutdown().clone();
-        tasks.critical(
-            "store",
-            watch_store(store.clone(), health.clone(), shutdown.clone()),
-        );
-        let mut service = Service::new(store, devices, options.decoders, shutdown);
+        let (sink_metrics, drain) = (SinkMetrics::default(), options.drain_timeout);
+        let decoders = options.decoders;
+        let mut service = Service::new(store.clone(), devices, decoders, shutdown.clone());
         service.commands = Commands::new(options.talk);
+        let sinks = sink::start(options.sinks, &service, &sink_metrics, &tasks, drain).await?;
+        let watched = watch_store(store, health.clone(), shutdown, sinks.ended());
+        tasks.critical("store", watched);
         Ok(Self {
             service,
             access,
+            sink_metrics,
+            join_within: JOIN_WITHIN.max(drain.saturating_add(AFTER_DRAIN)),
             health,
             tasks,
             ids: Mutex::new(ids),
@@ -188,10 +206,12 @@ impl Monitor {
     /// # Errors
     /// The reason why a task had ended before.
     pub async fn close(self) -> anyhow::Result<()> {
-        let Self { tasks, .. } = self;
+        let Self {
+            tasks, join_within, ..
+        } = self;
         tasks.shutdown().trigger();
         match Arc::try_unwrap(tasks) {
-            Ok(tasks) => tasks.join().await,
+            Ok(tasks) => tasks.join_within(join_within).await,
             // Whoever shares them joins them.
             Err(_) => Ok(()),
         }
@@ -206,6 +226,7 @@ impl Monitor {
     /// Registers all metrics.
     pub fn register(&self, registry: &mut Registry) {
         self.store_metrics.register(registry);
+        self.sink_metrics.register(registry);
         self.ingest.register(registry);
         self.service.metrics.register(registry);
         self.service.decoders.register(registry);

@@ -39,7 +39,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let http = bind("--http", args.http.unwrap_or(default_listen(HTTP_PORT))).await?;
     let grpc = bind("--grpc", args.grpc.unwrap_or(default_listen(GRPC_PORT))).await?;
     tracing::info!(http = %http.local_addr()?, grpc = %grpc.local_addr()?, devices = devices.len(), "starting");
-    let opened = Monitor::open(args.options(), Health::new(), Arc::clone(&tasks)).await;
+    let opened = Monitor::open(args.options()?, Health::new(), Arc::clone(&tasks)).await;
     let monitor = opened.map_err(|error| match error {
         MonitorError::Access(error) => anyhow::Error::from(usage(error)),
         error => error.into(),

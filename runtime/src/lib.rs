@@ -28,4 +28,4 @@ pub use logging::{LogFormat, Logging};
 pub use program::{Program, main_with};
 pub use serve::serve;
 pub use shutdown::Shutdown;
-pub use tasks::Tasks;
+pub use tasks::{JOIN_WITHIN, Tasks};

@@ -222,6 +222,13 @@ impl<'a> MessageJson<'a> {
     }
 }
 
+/// A message as the HTTP API shows it, on one line.
+#[must_use]
+pub fn message_json(view: &MessageView) -> String {
+    // Texts, numbers and JSON that was checked: nothing of it can fail.
+    serde_json::to_string(&MessageJson::new(view)).unwrap_or_default()
+}
+
 impl<'a> PropertiesJson<'a> {
     fn new(properties: &'a Properties) -> Self {
         let user = properties.user.iter();

@@ -14,6 +14,7 @@ pub mod service;
 #[cfg(test)]
 mod testing;
 
+pub use json::message_json;
 pub use service::Service;
 
 /// Who asks, as the server of a front noted it.

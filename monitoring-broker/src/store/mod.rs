@@ -5,6 +5,7 @@
 
 mod block;
 mod catalog;
+mod cursors;
 mod directory;
 mod plan;
 mod queue;
@@ -19,7 +20,7 @@ mod writer;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,6 +33,7 @@ pub use reader::{End, Reader, Scan, Stored};
 pub use session::{PacketIds, StoreSession};
 
 use crate::metrics::StoreMetrics;
+use cursors::Cursors;
 use queue::{Item, Queue};
 use tail::Tail;
 
@@ -150,6 +152,7 @@ struct Shared {
     queue: Queue,
     catalog: RwLock<Catalog>,
     tail: Mutex<Tail>,
+    cursors: Mutex<Cursors>,
     oldest: AtomicU64,
     committed: watch::Sender<u64>,
     status: watch::Sender<Status>,
@@ -160,6 +163,10 @@ struct Shared {
 impl Shared {
     fn catalog(&self) -> RwLockReadGuard<'_, Catalog> {
         self.catalog.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cursors(&self) -> MutexGuard<'_, Cursors> {
+        self.cursors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn catalog_mut(&self) -> RwLockWriteGuard<'_, Catalog> {
@@ -189,6 +196,7 @@ impl Store {
             queue: Queue::new(config.commit_window),
             catalog: RwLock::new(opened.catalog),
             tail: Mutex::default(),
+            cursors: Mutex::new(opened.cursors),
             oldest: AtomicU64::new(opened.oldest),
             committed: watch::Sender::new(opened.next - 1),
             status: watch::Sender::new(Status::Ready),

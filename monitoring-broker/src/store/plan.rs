@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::block::{Block, INLINE, Record};
 use super::catalog::Catalog;
+use super::cursors::{self, Cursors, Unsaved};
 use super::queue::Item;
 use super::session::PacketIds;
 use super::{Arrival, Receipt};
@@ -34,6 +35,8 @@ pub struct Plan {
     pub observed: Vec<(u64, Arc<str>, Bytes)>,
     packets: Vec<Packet>,
     devices: Vec<(Arc<str>, String)>,
+    save_cursors: bool,
+    cursors: Unsaved,
     receipts: Vec<Receipt>,
     done: Vec<oneshot::Sender<()>>,
     /// Messages that were there already (QoS 2, sent again).
@@ -62,11 +65,19 @@ impl Plan {
                     plan.done.push(done);
                 }
                 Item::Devices(records) => plan.devices.extend(records),
+                Item::Cursors => plan.save_cursors = true,
                 Item::Sync(done) => plan.done.push(done),
             }
         }
         plan.block = Block::encode(next, &records).map(Arc::new);
         plan
+    }
+
+    /// Takes the positions of the sinks, if the batch asks for it.
+    pub fn take_cursors(&mut self, cursors: &Cursors) {
+        if self.save_cursors {
+            self.cursors = cursors.unsaved();
+        }
     }
 
     fn message(
@@ -113,7 +124,10 @@ impl Plan {
 
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.block.is_none() && self.packets.is_empty() && self.devices.is_empty()
+        self.block.is_none()
+            && self.packets.is_empty()
+            && self.devices.is_empty()
+            && self.cursors.is_empty()
     }
 
     /// Writes everything. `time_high` is the latest time of this and all earlier messages.
@@ -138,6 +152,7 @@ impl Plan {
             ))?;
         }
         self.write_packets(transaction)?;
+        cursors::write(transaction, &self.cursors)?;
         for (id, record) in &self.devices {
             let sql = "INSERT INTO devices(id, record) VALUES(?, ?)
                        ON CONFLICT DO UPDATE SET record=excluded.record";
@@ -189,7 +204,8 @@ impl Plan {
     }
 
     /// Brings the memory to what was committed.
-    pub fn apply(&self, catalog: &mut Catalog) {
+    pub fn apply(&self, catalog: &mut Catalog, cursors: &mut Cursors) {
+        cursors.saved(&self.cursors);
         for (number, sequence, time) in &self.touched {
             if let Some(topic) = catalog.get_mut(*number) {
                 topic.last = *sequence;

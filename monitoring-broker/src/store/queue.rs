@@ -31,6 +31,8 @@ pub enum Item {
     Clear(Arc<PacketIds>, oneshot::Sender<()>),
     /// Save what is known of devices, in one transaction.
     Devices(Vec<(Arc<str>, String)>),
+    /// Save how far the sinks are.
+    Cursors,
     /// Answer once everything before is committed.
     Sync(oneshot::Sender<()>),
 }
@@ -48,7 +50,7 @@ impl Item {
     fn is_awaited(&self) -> bool {
         match self {
             Self::Message(arrival) => arrival.receipt.is_some(),
-            Self::Devices(_) => false,
+            Self::Devices(_) | Self::Cursors => false,
             _ => true,
         }
     }
@@ -134,7 +136,8 @@ impl Queue {
         }
     }
 
-    fn try_push(&self, item: Item) -> Result<Option<Item>, StoreError> {
+    /// Gives the item back if there is no room.
+    pub fn try_push(&self, item: Item) -> Result<Option<Item>, StoreError> {
         let mut inner = self.lock();
         if inner.closed {
             return Err(StoreError::Closed);

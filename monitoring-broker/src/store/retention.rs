@@ -6,6 +6,7 @@ use rusqlite::{Connection, Transaction};
 use super::StoreError;
 use super::block::{Block, INLINE, decode_topics};
 use super::catalog::Catalog;
+use super::cursors::{self, Unsaved};
 use super::schema;
 
 /// Blocks deleted in one transaction; bounds the room that it needs on a full disk.
@@ -24,6 +25,8 @@ pub struct Limits {
     pub next: u64,
     /// The latest time of all messages.
     pub time_high: i64,
+    /// What all sinks have sent; later messages are deleted for size only.
+    pub sent: u64,
 }
 
 /// What a pass did.
@@ -83,14 +86,19 @@ pub fn pass(
     connection: &mut Connection,
     catalog: &Catalog,
     limits: Limits,
+    cursors: &Unsaved,
 ) -> Result<Outcome, StoreError> {
     let mut outcome = Outcome::default();
     let transaction = connection.transaction()?;
     let mut freed = 0;
     let candidates = candidates(&transaction)?;
     outcome.more = candidates.len() == BLOCKS;
-    for (first, time_max, bytes) in candidates {
-        if time_max >= limits.before && freed >= limits.excess {
+    for candidate in candidates {
+        let Candidate {
+            first, last, bytes, ..
+        } = candidate;
+        let is_due = candidate.time_max < limits.before && last <= limits.sent;
+        if !is_due && freed >= limits.excess {
             outcome.more = false;
             break;
         }
@@ -103,6 +111,7 @@ pub fn pass(
         transaction.prepare_cached(sql)?.execute([number])?;
     }
     forget_devices(&transaction, catalog, &outcome)?;
+    cursors::write(&transaction, cursors)?;
     let sql = "UPDATE meta SET value=?2 WHERE key=?1";
     transaction
         .prepare_cached(sql)?
@@ -138,10 +147,25 @@ pub fn give_back(connection: &Connection, pages: u32) -> Result<bool, StoreError
     Ok(true)
 }
 
-fn candidates(transaction: &Transaction<'_>) -> Result<Vec<(u64, i64, u64)>, StoreError> {
-    let sql = "SELECT first, time_max, length(data) + 64 FROM blocks ORDER BY first LIMIT ?";
+/// One of the oldest blocks.
+struct Candidate {
+    first: u64,
+    last: u64,
+    time_max: i64,
+    bytes: u64,
+}
+
+fn candidates(transaction: &Transaction<'_>) -> Result<Vec<Candidate>, StoreError> {
+    let sql = "SELECT first, last, time_max, length(data) + 64 FROM blocks ORDER BY first LIMIT ?";
     let mut query = transaction.prepare_cached(sql)?;
-    let rows = query.query_map([BLOCKS], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let rows = query.query_map([BLOCKS], |row| {
+        Ok(Candidate {
+            first: row.get(0)?,
+            last: row.get(1)?,
+            time_max: row.get(2)?,
+            bytes: row.get(3)?,
+        })
+    })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

@@ -9,6 +9,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
 
 use super::block::{Block, INLINE, decode_topics};
 use super::catalog::{Catalog, Topic};
+use super::cursors::Cursors;
 use super::{StoreError, directory};
 
 /// "akri" in ASCII: tells our databases from others (SQLite's `application_id`).
@@ -37,6 +38,8 @@ pub struct Opened {
     pub id: String,
     /// Topics and their latest messages.
     pub catalog: Catalog,
+    /// How far the sinks of earlier runs were.
+    pub cursors: Cursors,
     /// The sequence of the next message.
     pub next: u64,
     /// The oldest stored sequence, or `next`.
@@ -190,6 +193,7 @@ fn restore(connection: Connection, id: String) -> Result<Opened, StoreError> {
     Ok(Opened {
         id,
         catalog,
+        cursors: Cursors::load(&connection)?,
         next,
         oldest: ends.0.unwrap_or(next),
         time_high: ends

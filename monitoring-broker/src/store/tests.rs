@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod cursors;
 mod disk;
 
 const SECOND: i64 = 1_000_000_000;

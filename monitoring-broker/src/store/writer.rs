@@ -13,7 +13,7 @@ use super::directory::{self, Files};
 use super::plan::Plan;
 use super::queue::{Item, Woken};
 use super::retention::{self, Limits};
-use super::{Config, Shared, Status, StoreError};
+use super::{Config, Shared, Status, StoreError, cursors};
 
 /// How often age is looked at, and how long an idle writer sleeps.
 const AGE_EVERY: Duration = Duration::from_secs(5);
@@ -126,8 +126,9 @@ impl Writer {
 
     fn commit(&mut self, items: Vec<Item>) -> Result<(), StoreError> {
         let mut catalog = self.shared.catalog_mut();
-        let plan = Plan::new(items, self.next, &mut catalog);
+        let mut plan = Plan::new(items, self.next, &mut catalog);
         drop(catalog);
+        plan.take_cursors(&self.shared.cursors());
         self.shared.metrics.repeated.inc_by(plan.repeated);
         self.shared.metrics.unnumbered.inc_by(plan.unnumbered);
         for (sequence, topic, payload) in &plan.observed {
@@ -164,7 +165,7 @@ impl Writer {
 
     /// After a commit: memory, streams, receipts.
     fn applied(&mut self, plan: Plan) {
-        plan.apply(&mut self.shared.catalog_mut());
+        plan.apply(&mut self.shared.catalog_mut(), &mut self.shared.cursors());
         if let Some(block) = &plan.block {
             if self.oldest.is_none() {
                 self.oldest = Some((block.first, block.time_max));
@@ -237,8 +238,14 @@ impl Writer {
             excess,
             next: self.next,
             time_high: self.time_high,
+            sent: self.shared.cursors().sent(),
         };
-        let outcome = retention::pass(&mut self.connection, &self.shared.catalog(), limits)?;
+        // Saved with the deletion: what a sink has sent is never taken for lost by its next run.
+        let cursors = self.shared.cursors().unsaved();
+        let catalog = self.shared.catalog();
+        let outcome = retention::pass(&mut self.connection, &catalog, limits, &cursors)?;
+        drop(catalog);
+        self.shared.cursors().saved(&cursors);
         outcome.apply(&mut self.shared.catalog_mut());
         self.shared.metrics.expired.inc_by(outcome.messages);
         self.oldest = retention::oldest(&self.connection)?;
@@ -253,7 +260,8 @@ impl Writer {
 
     /// Saves the latest messages' sequences.
     fn flush(&mut self) -> Result<(), StoreError> {
-        if self.unflushed == 0 {
+        let cursors = self.shared.cursors().unsaved();
+        if self.unflushed == 0 && cursors.is_empty() {
             return Ok(());
         }
         let mut catalog = self.shared.catalog_mut();
@@ -266,8 +274,10 @@ impl Writer {
             }
             let sql = "UPDATE meta SET value=? WHERE key='flushed'";
             transaction.prepare_cached(sql)?.execute([self.next - 1])?;
+            cursors::write(&transaction, &cursors)?;
         }
         transaction.commit()?;
+        self.shared.cursors().saved(&cursors);
         catalog.all_mut().for_each(|(_, topic)| topic.dirty = false);
         self.unflushed = 0;
         Ok(())
@@ -284,6 +294,8 @@ impl Writer {
             self.shared.status.send_replace(full);
         }
         directory::release_reserve(&self.config.directory);
+        // The reserve goes to the database first: if the log took it, there might be none to write it back.
+        self.write_log_back();
         match self.retain() {
             Ok(()) | Err(StoreError::Full(_)) => {}
             Err(other) => return Err(other),
@@ -302,18 +314,20 @@ impl Writer {
     /// On a full disk: the log needs room for a whole batch, which free pages of the database do not give it.
     fn give_back(&self) -> Result<(), StoreError> {
         for _ in 0..FULL_ROUNDS {
-            // Written back, the log's room can be used again. It fails as long as there is none.
-            let _ = self
-                .connection
-                .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+            self.write_log_back();
             if !retention::give_back(&self.connection, FULL_PAGES)? {
                 break;
             }
         }
+        self.write_log_back();
+        Ok(())
+    }
+
+    /// Written back, the log's room can be used again. It fails as long as there is none.
+    fn write_log_back(&self) {
         let _ = self
             .connection
             .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
-        Ok(())
     }
 
     fn set_ready(&self) {

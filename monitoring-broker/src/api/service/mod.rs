@@ -171,6 +171,12 @@ impl Service {
         }
     }
 
+    /// A stored message as the API shows it.
+    #[must_use]
+    pub fn message_view(&self, stored: Stored) -> MessageView {
+        self.viewer().view(stored)
+    }
+
     fn viewer(&self) -> Viewer {
         Viewer {
             store: self.store.id().into(),
