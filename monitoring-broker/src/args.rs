@@ -6,16 +6,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use akri_mqtt_core::decode::Decoder;
+use akri_mqtt_core::pool::ShardCount;
 use akri_mqtt_core::properties::DeviceSpec;
 use akri_mqtt_core::topic::TopicFilter;
 use akri_mqtt_runtime::{UsageError, usage};
 
 use crate::access::AccessArgs;
 use crate::api::service::Decoders;
+use crate::devices_file::DevicesFile;
 use crate::ingest::Identity;
 use crate::monitor::MonitorOptions;
 use crate::sink::SinkUrls;
 use crate::talk::{AllowedTopic, AnnounceTopic, TalkOptions};
+use crate::watching::From;
 
 /// The least room: below it, retention would delete what has just come.
 const LEAST_BYTES: u64 = 4 << 20;
@@ -75,6 +78,15 @@ pub struct Args {
     /// Topic filter of the device; again for more [default: MQTT_TOPICS]
     #[arg(long, value_name = "FILTER")]
     pub topic: Vec<String>,
+    /// Watch the devices of this file, a YAML or JSON list with the MQTT_* variables of each; it is read again when it changes
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["device_id", "server_url", "topic"])]
+    pub devices_file: Option<PathBuf>,
+    /// Share the devices of --devices-file with the other processes that name this directory
+    #[arg(long, value_name = "DIR", requires = "devices_file")]
+    pub pool_dir: Option<PathBuf>,
+    /// Parts that a new pool's devices fall into; each is an MQTT session that moves as a whole
+    #[arg(long, value_name = "NUMBER", default_value = "64")]
+    pub shards: ShardCount,
     /// Who may use the ports.
     #[command(flatten)]
     pub access: AccessArgs,
@@ -107,6 +119,24 @@ impl Args {
             sinks: SinkUrls::parse_all(&self.sink).map_err(usage)?,
             drain_timeout: self.drain_timeout,
         })
+    }
+
+    /// Where the devices come from: the file if there is one, else flags and environment.
+    ///
+    /// # Errors
+    /// Everything that is missing or wrong.
+    pub fn source(
+        &self,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<From, UsageError> {
+        match &self.devices_file {
+            None => self.devices(environment).map(From::Environment),
+            Some(file) => {
+                let opened = DevicesFile::open(file);
+                let opened = opened.map_err(|error| usage(format!("--devices-file {error}")))?;
+                Ok(From::File(Box::new(opened)))
+            }
+        }
     }
 
     /// The devices of flags and environment.

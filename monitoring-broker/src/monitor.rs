@@ -1,6 +1,8 @@
 //! One store, its sessions and its two servers in one process. In: devices that are added and removed at
 //! run time, bound listeners. Out: gRPC and HTTP over all of them. What starts it is left to the caller.
 
+mod shards;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,7 +23,7 @@ use crate::access::{Access, AccessFiles, PortName};
 use crate::api::service::{Decoders, restore_births};
 use crate::api::{self, Service};
 use crate::devices::Devices;
-use crate::ingest::{self, ClientIds, Command, Identity, Parts};
+use crate::ingest::{self, ClientIds, Command, Identity, Parts, Scope};
 use crate::kept::{restore_devices, watch_store};
 use crate::metrics::{IngestMetrics, StoreMetrics};
 use crate::session_options::{options_text, session_options};
@@ -105,6 +107,8 @@ pub enum MonitorError {
 struct Session {
     commands: mpsc::Sender<Command>,
     devices: usize,
+    /// That of its shard in a pool.
+    instance: Option<String>,
     /// Closed once its task has ended.
     ended: oneshot::Receiver<()>,
 }
@@ -257,10 +261,20 @@ impl Monitor {
         &self,
         devices: Vec<(DeviceSpec, watch::Receiver<Credentials>)>,
     ) -> Result<(), MonitorError> {
+        self.add_in(None, devices).await
+    }
+
+    async fn add_in(
+        &self,
+        scope: Option<&Scope>,
+        devices: Vec<(DeviceSpec, watch::Receiver<Credentials>)>,
+    ) -> Result<(), MonitorError> {
         let mut groups: BTreeMap<String, Vec<(DeviceSpec, watch::Receiver<Credentials>)>> =
             BTreeMap::new();
         for (device, credentials) in devices {
-            let key = format!("{} {}", device.session_key(), options_text(&device.mqtt));
+            let options = options_text(&device.mqtt);
+            let instance = scope.map_or("", |scope| &scope.instance);
+            let key = format!("{instance} {} {options}", device.session_key());
             let before = self
                 .sessions
                 .lock()
@@ -289,7 +303,7 @@ impl Monitor {
                 session.devices += new;
                 continue;
             }
-            let session = self.open_session(group, new).await?;
+            let session = self.open_session(scope, group, new).await?;
             sessions
                 .by_key
                 .extend(session.map(|session| (key, session)));
@@ -338,6 +352,7 @@ impl Monitor {
 
     async fn open_session(
         &self,
+        scope: Option<&Scope>,
         group: Vec<(DeviceSpec, watch::Receiver<Credentials>)>,
         devices: usize,
     ) -> Result<Option<Session>, MonitorError> {
@@ -347,18 +362,13 @@ impl Monitor {
         let rules = options_text(&device.mqtt);
         let key = device.session_key();
         let prefix = &device.mqtt.client_id_prefix;
-        let mut ids = self.ids.lock().await;
-        let client_id = ids.make(prefix, &key, &rules)?;
-        let instance = ids.instance().to_owned();
-        drop(ids);
+        let (client_id, memory) = self.client_id(scope, prefix, &key, &rules).await?;
+        let instance = self.instance().await;
         let own = self.service.commands.own_topics(&client_id);
         let server = device.server.name.clone();
-        let memory = self
-            .service
-            .store
-            .session(server.as_str(), &client_id)
-            .await?;
-        let mut options = session_options(&device, client_id);
+        let store = &self.service.store;
+        let memory = store.session(server.as_str(), &memory).await?;
+        let mut options = session_options(&device, client_id, scope.is_some());
         options.will = own.will();
         let wanted = ingest::subscriptions(group.iter().map(|(device, _)| device));
         let wanted = own.with_responses(wanted);
@@ -371,7 +381,10 @@ impl Monitor {
             self.tasks.spawn("announce", announcing);
         }
         let (commands, receiver) = mpsc::channel(COMMANDS);
-        let condition = format!("subscribed to {server} {key}");
+        let condition = match scope {
+            Some(scope) => format!("{} subscribed to {server} {key}", scope.instance),
+            None => format!("subscribed to {server} {key}"),
+        };
         let counted = self.ingest.sessions.watch(server.as_str(), handle.status());
         let parts = Parts {
             server,
@@ -396,6 +409,7 @@ impl Monitor {
         Ok(Some(Session {
             commands,
             devices,
+            instance: scope.map(|scope| scope.instance.clone()),
             ended,
         }))
     }

@@ -1,31 +1,28 @@
-//! Devices of a session come and go. In: commands. Out: routes, presence, subscriptions, what is saved of devices.
+//! Devices of a session come and go. In: commands. Out: routes, presence, subscriptions, what is saved of
+//! devices. The end of a session, which is another one for each of its reasons, is in `ending`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use akri_mqtt_core::identity::DeviceId;
 use akri_mqtt_core::presence::Presence as Machine;
 use akri_mqtt_core::properties::DeviceSpec;
-use akri_mqtt_runtime::Shutdown;
-use akri_mqtt_session::SessionState as _;
 
 use super::task::{Command, Task, Watched, now};
 use super::wanted::subscriptions;
 use crate::devices::{Device, Presence, State};
 use crate::store::DeviceRecord;
 
-/// How long a session without devices waits for the answer to its last UNSUBSCRIBE.
-const LEAVE: Duration = Duration::from_secs(2);
-
 impl Task {
-    /// Does what waits, then subscribes and saves once.
-    pub(super) async fn commands(&mut self, commands: &mut Vec<Command>) -> anyhow::Result<()> {
+    /// Does what waits, then subscribes and saves once; true if the session is to be handed over after it.
+    pub(super) async fn commands(&mut self, commands: &mut Vec<Command>) -> anyhow::Result<bool> {
         self.now = now();
         let mut records = Vec::with_capacity(commands.len());
+        let mut hands_over = false;
         for command in commands.drain(..) {
             match command {
                 Command::Add(spec) => records.push(self.add(spec)?),
                 Command::Remove(id) => records.extend(self.remove(&id)?),
+                Command::HandOver => hands_over = true,
             }
         }
         // Saved before anything of theirs can arrive.
@@ -33,35 +30,7 @@ impl Task {
         let wanted = subscriptions(self.watched.values().map(|watched| &*watched.spec));
         let wanted = self.parts.talk.with_responses(wanted);
         self.parts.handle.subscribe(wanted);
-        Ok(())
-    }
-
-    /// Unsubscribes everything, so that the server queues nothing for a session that nobody reads. Waits for
-    /// the answer, but not for a connection: without one, the next session with this client id does it, or the
-    /// server when the session expires.
-    pub(super) async fn leave(&mut self, shutdown: &Shutdown) -> anyhow::Result<()> {
-        if !self.watched.is_empty() {
-            // The monitor has gone, its devices have not.
-            return Ok(());
-        }
-        self.parts.handle.subscribe(Vec::new());
-        let limit = tokio::time::sleep(LEAVE);
-        tokio::pin!(limit);
-        while self.connected && !self.parts.memory.subscriptions().is_empty() {
-            tokio::select! {
-                () = shutdown.triggered() => break,
-                () = &mut limit => break,
-                // `Subscribed` comes after the last answer; what else comes is nobody's and is acknowledged.
-                event = self.parts.events.recv() => match event {
-                    Some(event) => self.event(event).await?,
-                    None => break,
-                },
-            }
-        }
-        if !self.parts.memory.subscriptions().is_empty() {
-            tracing::warn!(server = %self.parts.server, "a session was left with its subscriptions");
-        }
-        Ok(())
+        Ok(hands_over)
     }
 
     /// Watches a device, in place of an earlier one with its id. Returns what is to be saved.

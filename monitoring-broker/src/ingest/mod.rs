@@ -2,11 +2,12 @@
 //! Out: stored messages, acknowledged after their commit; presence. One task per session.
 
 mod changes;
+mod ending;
 mod names;
 mod routes;
 mod task;
 mod wanted;
 
-pub use names::{ClientIds, Identity};
+pub use names::{ClientIds, Identity, Scope};
 pub use task::{Command, Parts, run};
 pub use wanted::subscriptions;

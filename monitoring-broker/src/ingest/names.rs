@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use akri_mqtt_core::details::SessionKey;
+use akri_mqtt_core::pool::Shard;
 use blake2::digest::consts::U32;
 use blake2::{Blake2b, Digest as _};
 
@@ -36,6 +37,15 @@ pub struct Identity {
     pub short: bool,
 }
 
+/// What the sessions of a pool's shard are called by, the same in every member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// The cluster's id, or what stands for it.
+    pub cluster: String,
+    /// Stands where the name of an instance would: it ends in `shard-<n>`.
+    pub instance: String,
+}
+
 /// Makes client ids.
 #[derive(Debug)]
 pub struct ClientIds {
@@ -43,6 +53,8 @@ pub struct ClientIds {
     kept: Kept,
     instance: String,
     cluster: String,
+    /// Whether the cluster's id was given.
+    has_cluster: bool,
     namespace: String,
     short: bool,
 }
@@ -76,6 +88,7 @@ impl ClientIds {
             kept,
             instance,
             cluster,
+            has_cluster: identity.cluster.is_some(),
             namespace,
             short: identity.short,
         };
@@ -111,11 +124,53 @@ impl ClientIds {
         if ordinal > 1 {
             id.push_str(&format!("-{ordinal}"));
         }
-        Ok(if self.short && id.len() > SHORT {
+        Ok(self.fitting(prefix, id))
+    }
+
+    /// What the sessions of a pool's shard are called by. Where the cluster has no id of its own, the pool's
+    /// stands for it, because members have to agree.
+    #[must_use]
+    pub fn scope(&self, pool: &str, shard: Shard) -> Scope {
+        let pool = plain(pool);
+        if self.has_cluster {
+            Scope {
+                cluster: self.cluster.clone(),
+                instance: format!("{pool}-shard-{shard}"),
+            }
+        } else {
+            Scope {
+                cluster: pool,
+                instance: format!("shard-{shard}"),
+            }
+        }
+    }
+
+    /// The client id of a shard's session, and the name of its memory. Members cannot agree on ordinals, so
+    /// sessions with other options than the default ones have their hash at the end.
+    #[must_use]
+    pub fn of_shard(
+        &self,
+        scope: &Scope,
+        prefix: &str,
+        key: &SessionKey,
+        options: Option<&str>,
+    ) -> (String, String) {
+        let Scope { cluster, instance } = scope;
+        let namespace = &self.namespace;
+        let mut id = format!("{prefix}-{cluster}-{namespace}-{instance}-{key}");
+        if let Some(options) = options {
+            id.push('-');
+            id.extend(digest(options).take(8));
+        }
+        (self.fitting(prefix, id.clone()), id)
+    }
+
+    fn fitting(&self, prefix: &str, id: String) -> String {
+        if self.short && id.len() > SHORT {
             shortened(prefix, &id)
         } else {
             id
-        })
+        }
     }
 
     fn save(&self) -> io::Result<()> {
@@ -130,13 +185,17 @@ impl ClientIds {
 /// The prefix stays readable; the rest is hashed.
 fn shortened(prefix: &str, id: &str) -> String {
     let kept: String = prefix.chars().take(10).collect();
-    let digest = Blake2b::<U32>::digest(id.as_bytes());
-    let hex = digest.iter().flat_map(|byte| {
+    let room = SHORT.saturating_sub(kept.len() + 1);
+    format!("{kept}-{}", digest(id).take(room).collect::<String>())
+}
+
+/// The hex digits of a text's hash.
+fn digest(text: &str) -> impl Iterator<Item = char> {
+    let digest = Blake2b::<U32>::digest(text.as_bytes());
+    digest.into_iter().flat_map(|byte| {
         let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or('0');
         [digit(byte >> 4), digit(byte & 15)]
-    });
-    let room = SHORT.saturating_sub(kept.len() + 1);
-    format!("{kept}-{}", hex.take(room).collect::<String>())
+    })
 }
 
 /// Keeps letters, digits and `-`.

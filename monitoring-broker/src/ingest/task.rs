@@ -31,6 +31,8 @@ pub enum Command {
     Add(Arc<DeviceSpec>),
     /// Stop with one.
     Remove(DeviceId),
+    /// End the session as it is, for another process that goes on with it.
+    HandOver,
 }
 
 /// What the task works with.
@@ -124,13 +126,19 @@ pub async fn run(parts: Parts, shutdown: Shutdown) -> anyhow::Result<()> {
         };
         tokio::select! {
             biased;
-            () = shutdown.triggered() => break,
+            () = shutdown.triggered() => {
+                task.committed().await;
+                break;
+            }
             count = task.parts.commands.recv_many(&mut commands, DRAIN) => {
                 if count == 0 {
                     task.leave(&shutdown).await?;
                     break;
                 }
-                task.commands(&mut commands).await?;
+                if task.commands(&mut commands).await? {
+                    task.hand_over().await?;
+                    break;
+                }
             }
             () = timer => task.tick().await?,
             event = task.parts.events.recv() => match event {
@@ -198,7 +206,7 @@ impl Task {
         }
     }
 
-    async fn message(&mut self, message: Message) -> anyhow::Result<()> {
+    pub(super) async fn message(&mut self, message: Message) -> anyhow::Result<()> {
         self.last_packet = Some(message.received);
         let since = message.received.saturating_duration_since(self.now.mono);
         if since.as_millis() > 200 {
@@ -231,11 +239,11 @@ impl Task {
             watched.machine.on_message(&self.parts.server, inbound, at);
             Self::settle(&self.parts, &mut self.due, watched, at).await?;
         }
-        self.hand_over(message, &route, at).await
+        self.keep(message, &route, at).await
     }
 
     /// Stores a message and has it acknowledged after the commit; one that is nobody's is acknowledged at once.
-    async fn hand_over(&self, message: Message, route: &Route, at: Now) -> anyhow::Result<()> {
+    async fn keep(&self, message: Message, route: &Route, at: Now) -> anyhow::Result<()> {
         let is_exactly_once = message.qos == QoS::ExactlyOnce;
         if route.data.is_empty() && !is_exactly_once {
             if let Some(ack) = message.ack {

@@ -18,6 +18,7 @@ mod tail;
 mod tests;
 mod writer;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -286,6 +287,24 @@ impl Store {
         };
         let ids = Arc::new(PacketIds::new(key, ids));
         Ok(Arc::new(StoreSession::open(Arc::clone(&self.shared), ids)))
+    }
+
+    /// Forgets the packet ids of all sessions in whose name a text is: others have gone on with them since, and
+    /// their server may use the ids for other messages now.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the writer has ended.
+    pub async fn forget_packet_ids(&self, text: String) -> Result<(), StoreError> {
+        let keys = self
+            .read(move |reader| reader.sessions_with_packets(&text))
+            .await?;
+        for key in keys {
+            let ids = Arc::new(PacketIds::new(key.into(), HashSet::new()));
+            let (done, committed) = oneshot::channel();
+            self.shared.queue.push(Item::Clear(ids, done)).await?;
+            committed.await.map_err(|_| StoreError::Closed)?;
+        }
+        Ok(())
     }
 
     /// The sequence of the last committed message, as it changes.

@@ -241,6 +241,14 @@ impl Reader {
         Ok(ids.collect::<Result<_, _>>()?)
     }
 
+    /// The sessions of which packet ids are kept and in whose name a text is.
+    pub(super) fn sessions_with_packets(&mut self, text: &str) -> Result<Vec<String>, StoreError> {
+        let sql = "SELECT DISTINCT session FROM packets WHERE instr(session, ?) > 0";
+        let mut query = self.connection.prepare(sql)?;
+        let keys = query.query_map([text], |row| row.get(0))?;
+        Ok(keys.collect::<Result<_, _>>()?)
+    }
+
     pub(super) fn devices(&mut self) -> Result<Vec<(String, String)>, StoreError> {
         let mut query = self
             .connection

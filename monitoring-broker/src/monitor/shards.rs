@@ -1,0 +1,97 @@
+//! What a monitor does for a member of a pool: sessions that belong to a shard and move between processes.
+//! In: a shard's scope and devices. Out: sessions under the shard's client ids. Who may have them is `pool`'s.
+
+use std::collections::BTreeMap;
+
+use akri_mqtt_core::details::{MqttRules, SessionKey};
+use akri_mqtt_core::pool::Shard;
+use akri_mqtt_core::properties::DeviceSpec;
+use akri_mqtt_runtime::Condition;
+use akri_mqtt_session::Credentials;
+use tokio::sync::watch;
+
+use super::{Monitor, MonitorError, Session, Sessions};
+use crate::ingest::{Command, Scope};
+use crate::session_options::options_text;
+
+impl Monitor {
+    /// Whether it is a member of its pool, as a part of its readiness.
+    pub(crate) fn membership(&self) -> Condition {
+        self.health.condition("pool", "not a member yet")
+    }
+
+    /// The name of this process among others.
+    pub async fn instance(&self) -> String {
+        self.ids.lock().await.instance().to_owned()
+    }
+
+    /// What the sessions of a pool's shard are called by. Without a cluster's id the pool's own stands for it.
+    pub async fn scope(&self, pool: &str, shard: Shard) -> Scope {
+        self.ids.lock().await.scope(pool, shard)
+    }
+
+    /// As [`Monitor::add_all`], in the sessions of a pool's shard.
+    ///
+    /// # Errors
+    /// When the store or the data directory fails.
+    pub async fn add_to_shard(
+        &self,
+        scope: &Scope,
+        devices: Vec<(DeviceSpec, watch::Receiver<Credentials>)>,
+    ) -> Result<(), MonitorError> {
+        self.add_in(Some(scope), devices).await
+    }
+
+    /// The client id of a session, and the name of its memory.
+    pub(super) async fn client_id(
+        &self,
+        scope: Option<&Scope>,
+        prefix: &str,
+        key: &SessionKey,
+        rules: &str,
+    ) -> Result<(String, String), MonitorError> {
+        let mut ids = self.ids.lock().await;
+        let Some(scope) = scope else {
+            let id = ids.make(prefix, key, rules)?;
+            return Ok((id.clone(), id));
+        };
+        let is_default = rules == options_text(&MqttRules::default());
+        let options = Some(rules).filter(|_| !is_default);
+        Ok(ids.of_shard(scope, prefix, key, options))
+    }
+
+    /// Ends the sessions of a pool's shard so that another member goes on with them: nothing is unsubscribed.
+    /// Returns once what they had acknowledged is stored, and nothing of them is left in this process.
+    pub async fn hand_over(&self, scope: &Scope) {
+        let leaving = self.sessions.lock().await.take(&scope.instance);
+        for session in &leaving {
+            // One that has ended has nothing to hand over.
+            let _ = session.commands.send(Command::HandOver).await;
+        }
+        for session in leaving {
+            // Without a limit: while one could still be connected, nobody else may be.
+            let _ = session.ended.await;
+        }
+    }
+
+    /// Another member had the shard since this one did: what is remembered of its sessions holds no more.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn forget_shard(&self, scope: &Scope) -> Result<(), MonitorError> {
+        let text = format!("-{}-", scope.instance);
+        Ok(self.service.store.forget_packet_ids(text).await?)
+    }
+}
+
+impl Sessions {
+    /// Takes the sessions of a shard out.
+    fn take(&mut self, instance: &str) -> Vec<Session> {
+        let taken: BTreeMap<_, _> = self
+            .by_key
+            .extract_if(|_, session| session.instance.as_deref() == Some(instance))
+            .collect();
+        self.by_device.retain(|_, key| !taken.contains_key(key));
+        taken.into_values().collect()
+    }
+}
