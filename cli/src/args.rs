@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use akri_mqtt_monitoring_broker::talk::{AllowedTopic, AnnounceTopic};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
@@ -140,6 +141,12 @@ pub struct Up {
     /// Where data and the list of devices are kept; by default $XDG_DATA_HOME/akri-mqtt, that is ~/.local/share/akri-mqtt
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Topics on which commands may be published, as filters; {device} stands for the device's own name; repeatable [default: none, publishing is off]
+    #[arg(long, value_name = "FILTER")]
+    pub allow_publish: Vec<AllowedTopic>,
+    /// Topic below which each MQTT session says whether anybody listens; empty: it does not
+    #[arg(long, value_name = "TOPIC", default_value = "akri-mqtt/monitors")]
+    pub announce_topic: AnnounceTopic,
     /// Print one JSON object a line: device_online and device_offline
     #[arg(long)]
     pub json: bool,

@@ -6,6 +6,7 @@ use std::path::Path;
 use akri_mqtt_core::identity::DeviceId;
 use akri_mqtt_discovery_handler::credentials::Files;
 use akri_mqtt_discovery_handler::{Config, Handler, Presences};
+use akri_mqtt_monitoring_broker::talk::TalkOptions;
 use akri_mqtt_runtime::Shutdown;
 use jiff::Timestamp;
 use tempfile::TempDir;
@@ -41,6 +42,8 @@ pub struct Setup<'a> {
     pub http: TcpListener,
     /// Serves the gRPC API.
     pub grpc: TcpListener,
+    /// What the monitors may say on MQTT.
+    pub talk: TalkOptions,
 }
 
 /// Everything that runs.
@@ -82,6 +85,7 @@ impl Engine {
             data_dir: &setup.data_dir.join("store"),
             http: setup.http,
             grpc: setup.grpc,
+            talk: setup.talk,
         })
         .await?;
         Ok(Self {

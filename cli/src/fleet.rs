@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use akri_mqtt_core::credentials::Credentials;
 use akri_mqtt_core::identity::DeviceId;
 use akri_mqtt_core::properties::DeviceSpec;
+use akri_mqtt_monitoring_broker::talk::TalkOptions;
 use akri_mqtt_monitoring_broker::{Monitor, MonitorOptions};
 use akri_mqtt_proto::akri::Device;
 use akri_mqtt_runtime::{Health, Shutdown, Tasks, metrics};
@@ -37,6 +38,8 @@ pub struct FleetParts<'a> {
     pub http: TcpListener,
     /// Serves the gRPC API.
     pub grpc: TcpListener,
+    /// What the monitors may say on MQTT.
+    pub talk: TalkOptions,
 }
 
 /// The monitors of all Configurations.
@@ -55,7 +58,10 @@ impl Fleet {
     /// # Errors
     /// The store cannot be opened.
     pub async fn start(parts: FleetParts<'_>) -> anyhow::Result<Self> {
-        let options = MonitorOptions::new(parts.data_dir);
+        let options = MonitorOptions {
+            talk: parts.talk,
+            ..MonitorOptions::new(parts.data_dir)
+        };
         let tasks = Arc::new(Tasks::new(Shutdown::new()));
         let monitor = Monitor::open(options, Health::new(), Arc::clone(&tasks)).await?;
         let mut registry = metrics::registry("akri-mqtt", SystemTime::now());

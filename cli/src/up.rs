@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use akri_mqtt_monitoring_broker::talk::TalkOptions;
 use akri_mqtt_runtime::Shutdown;
 use akri_mqtt_runtime::exit::UsageError;
 
@@ -36,6 +37,10 @@ pub async fn run(arguments: &Up, shutdown: &Shutdown) -> anyhow::Result<()> {
         data_dir: &data_dir,
         http: http.listener,
         grpc: grpc.listener,
+        talk: TalkOptions {
+            allow_publish: arguments.allow_publish.clone(),
+            announce: arguments.announce_topic.clone(),
+        },
     };
     let mut engine = Engine::start(setup).await?;
     eprintln!("{places}");

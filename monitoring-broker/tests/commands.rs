@@ -1,6 +1,6 @@
 //! Commands over both fronts to paho-mqtt devices on a real Mosquitto: responses, refusals, outages, bounds.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::too_many_lines, clippy::unwrap_used)]
 
 mod support;
 
@@ -80,10 +80,7 @@ async fn device_answers_a_command_and_its_response_is_no_data() {
     assert_eq!(commands[0]["correlation_bytes"], 16);
     assert_eq!(commands[0]["qos"], 1);
 
-    // The command itself is on a topic of the device, so it is data; responses are not.
-    eventually("the message is stored", || {
-        broker.metric("akri_mqtt_store_messages_total") >= 0.0
-    });
+    // Responses are on no topic of the device.
     let (_, messages) = broker.get("/v1/devices/plant%2Fr1/messages");
     assert!(!messages.contains("echo"), "{messages}");
     assert_eq!(

@@ -10,6 +10,7 @@ use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use akri_mqtt_monitoring_broker::talk::TalkOptions;
 use akri_mqtt_runtime::Shutdown;
 use akri_mqtt_runtime::exit::UsageError;
 use anyhow::Context as _;
@@ -64,6 +65,7 @@ pub async fn run(arguments: &Demo, shutdown: &Shutdown) -> anyhow::Result<()> {
         data_dir: directory.path(),
         http: http.listener,
         grpc: grpc.listener,
+        talk: TalkOptions::default(),
     };
     let mut engine = Engine::start(setup).await?;
     if arguments.open {

@@ -26,7 +26,7 @@ use crate::store;
 const RESPONSES: &str = "akri-mqtt/responses";
 /// How long a server waits for a session to come back before it publishes its Last Will (MQTT 5.0, 3.1.3.2.2):
 /// a reconnect, or a container that is started again, is no news.
-const WILL_DELAY: Duration = Duration::from_secs(5);
+const WILL_DELAY: Duration = Duration::from_secs(10);
 /// How long the last announcement may hold up the end of a session.
 const FAREWELL: Duration = Duration::from_secs(1);
 

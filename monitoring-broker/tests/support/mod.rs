@@ -3,6 +3,7 @@
 
 #![allow(
     dead_code,
+    clippy::indexing_slicing,
     clippy::unwrap_used,
     reason = "shared by tests that each need some of it"
 )]
