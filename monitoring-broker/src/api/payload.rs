@@ -7,14 +7,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 /// Numbers of so few characters and without an exponent have at most 15 digits, which every double keeps.
 const ALWAYS_SURVIVES: usize = 15;
 
 /// A payload with its encoding.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Payload)]
 pub(super) struct Payload<'a> {
+    /// Any JSON value, a text, or base64, as `payload_encoding` says. Numbers that would not survive in a double are texts.
+    #[schema(value_type = serde_json::Value)]
     payload: Form<'a>,
+    /// `json`, `text` or `base64`.
     payload_encoding: &'static str,
 }
 

@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::params::Params;
 use super::problem::Problem;
@@ -22,38 +23,53 @@ use crate::api::service::{Service, ServiceError};
 use crate::talk::{self, Command};
 
 /// What is asked for.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = Command)]
 #[serde(deny_unknown_fields)]
 struct Body {
+    /// A topic that one of the allowed filters matches.
     topic: String,
     /// A text is sent as it is, any other value as JSON.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = serde_json::Value, required = false)]
     payload: Option<Box<RawValue>>,
+    /// Bytes instead of `payload`, base64.
     payload_base64: Option<String>,
+    /// 0, 1 or 2.
     #[serde(default = "default_qos")]
     qos: u32,
+    /// Whether the MQTT server keeps it.
     #[serde(default)]
     retain: bool,
+    /// MQTT 5 content type.
     content_type: Option<String>,
+    /// MQTT 5 user properties.
     #[serde(default)]
     user_properties: Vec<UserProperty>,
     /// Wait for the device's response.
     #[serde(default)]
     expect_response: bool,
-    /// Seconds.
+    /// Seconds to wait.
     timeout: Option<f64>,
 }
 
-#[derive(Deserialize)]
+/// A user property of MQTT 5.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = CommandProperty)]
 #[serde(deny_unknown_fields)]
 struct UserProperty {
+    /// Its name.
     name: String,
+    /// Its value.
     value: String,
 }
 
-#[derive(Serialize)]
+/// What became of a command.
+#[derive(Serialize, ToSchema)]
 struct Accepted<'a> {
+    /// The MQTT server said that nobody has subscribed to the topic.
     no_subscribers: bool,
+    /// The device's response, if it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     response: Option<MessageJson<'a>>,
 }
@@ -67,6 +83,17 @@ fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, 
     Box::<RawValue>::deserialize(from).map(Some)
 }
 
+/// Publishes a command for a device.
+///
+/// Off unless the process was started with `--allow-publish`.
+#[utoipa::path(
+    post,
+    path = "/v1/devices/{id}/commands",
+    tag = "commands",
+    params(("id" = String, Path, description = "The device's id; its `/` is written %2F")),
+    request_body = Body,
+    responses((status = 200, description = "The MQTT server took it, or the device has responded", body = Accepted))
+)]
 pub(super) async fn publish(
     State(api): State<Service>,
     id: Id,

@@ -2,6 +2,8 @@
 //! Out: returns when it was drained. What is answered is the service's; the forms are in `json`.
 
 mod commands;
+mod docs;
+mod openapi;
 mod page;
 mod params;
 mod problem;
@@ -9,6 +11,8 @@ mod routes;
 mod stream;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_openapi;
 #[cfg(test)]
 mod tests_stream;
 
@@ -22,7 +26,9 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::Service;
 use crate::access::Gate;
@@ -49,20 +55,30 @@ pub async fn run(
 
 /// All routes.
 pub fn router(service: Service, health: Health, registry: Arc<Registry>) -> Router {
-    Router::new()
-        .route("/v1/devices", get(routes::devices))
-        .route("/v1/devices/{id}", get(routes::device))
-        .route("/v1/devices/{id}/latest", get(routes::latest))
-        .route("/v1/devices/{id}/messages", get(routes::messages))
-        .route("/v1/devices/{id}/readings", get(routes::readings))
-        .route("/v1/devices/{id}/commands", post(commands::publish))
-        .route("/v1/devices/{id}/stream", get(stream::of_device))
-        .route("/v1/stream", get(stream::of_all))
-        .with_state(service)
+    let (api, document) = documented();
+    api.with_state(service)
         .merge(admin::router(health, registry))
+        .merge(openapi::router(&document))
+        .merge(docs::router())
         .merge(page::router())
         .method_not_allowed_fallback(Problem::method)
         .fallback(Problem::path)
+}
+
+/// The routes of the API, each with its part of the OpenAPI document.
+fn documented() -> (Router<Service>, OpenApi) {
+    let (api, mut document) = OpenApiRouter::with_openapi(openapi::head())
+        .routes(routes!(routes::devices))
+        .routes(routes!(routes::device))
+        .routes(routes!(routes::latest))
+        .routes(routes!(routes::messages))
+        .routes(routes!(routes::readings))
+        .routes(routes!(commands::publish))
+        .routes(routes!(stream::of_device))
+        .routes(routes!(stream::of_all))
+        .split_for_parts();
+    openapi::complete(&mut document);
+    (api, document)
 }
 
 /// Lets pass who may, before it is looked whether there is such a route.

@@ -5,6 +5,7 @@ use axum::Json;
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::TARGET_BYTES;
 use crate::access::Denied;
@@ -18,15 +19,21 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 /// How to prove who one is (RFC 9110, 11.6.1).
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"akri-mqtt\"");
 
-/// See the module.
-#[derive(Debug, Serialize)]
+/// What is wrong with a request (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Problem {
+    /// Which problem it is, as a URN; programs decide by it.
     #[serde(rename = "type")]
     kind: &'static str,
+    /// The problem in two words.
     title: &'static str,
+    /// The status of the answer.
     #[serde(serialize_with = "code")]
+    #[schema(value_type = u16)]
     status: StatusCode,
+    /// What was found and what is allowed.
     detail: String,
+    /// The parameter or the field that is to blame.
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<String>,
 }

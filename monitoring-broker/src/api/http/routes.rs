@@ -5,6 +5,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::params::Params;
 use super::problem::Problem;
@@ -18,33 +19,59 @@ pub(super) type Answer = Result<Response, Problem>;
 /// The device in a path.
 pub(super) type Id = Result<Path<String>, PathRejection>;
 
-#[derive(Serialize)]
+/// A page of devices.
+#[derive(Serialize, ToSchema)]
 struct Devices<'a> {
+    /// Sorted by id.
     devices: Vec<DeviceJson<'a>>,
+    /// Of the next page; missing on the last one.
     #[serde(skip_serializing_if = "str::is_empty")]
     next_page_token: &'a str,
+    /// Over all devices.
     counts: CountsJson,
+    /// The MQTT servers of the devices.
     servers: Vec<ServerJson<'a>>,
 }
 
-#[derive(Serialize)]
+/// A page of messages.
+#[derive(Serialize, ToSchema)]
 struct Messages<'a> {
+    /// In the order that was asked for.
     messages: Vec<MessageJson<'a>>,
+    /// Of the next page; missing on the last one.
     #[serde(skip_serializing_if = "str::is_empty")]
     next_page_token: &'a str,
+    /// The process shares its devices with others; there may be more elsewhere.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     partial: bool,
 }
 
-#[derive(Serialize)]
+/// A page of readings.
+#[derive(Serialize, ToSchema)]
 struct Readings<'a> {
+    /// In the order that was asked for.
     readings: Vec<ReadingJson<'a>>,
+    /// Of the next page; missing on the last one.
     #[serde(skip_serializing_if = "str::is_empty")]
     next_page_token: &'a str,
+    /// The process shares its devices with others; there may be more elsewhere.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     partial: bool,
 }
 
+/// The devices, sorted by id.
+#[utoipa::path(
+    get,
+    path = "/v1/devices",
+    tag = "devices",
+    params(
+        ("search" = Option<String>, Query, description = "Only ids with this text, in upper or lower case"),
+        ("state" = Option<String>, Query, description = "Only devices in this state: `online`, `offline` or `unknown`"),
+        ("limit" = Option<u32>, Query, description = "At most this many, 1 to 10,000 [default: 100]"),
+        ("page_token" = Option<String>, Query, description = "`next_page_token` of the page before"),
+    ),
+    responses((status = 200, description = "A page of devices", body = Devices))
+)]
 pub(super) async fn devices(State(api): State<Service>, RawQuery(query): RawQuery) -> Answer {
     let allowed = ["search", "state", "limit", "page_token"];
     let params = Params::parse(query.as_deref(), &allowed, &[])?;
@@ -62,6 +89,16 @@ pub(super) async fn devices(State(api): State<Service>, RawQuery(query): RawQuer
     })
 }
 
+/// A device with its presence.
+#[utoipa::path(
+    get,
+    path = "/v1/devices/{id}",
+    tag = "devices",
+    params(
+        ("id" = String, Path, description = "The device's id; its `/` is written %2F"),
+    ),
+    responses((status = 200, description = "The device", body = DeviceJson))
+)]
 pub(super) async fn device(
     State(api): State<Service>,
     id: Id,
@@ -72,6 +109,17 @@ pub(super) async fn device(
     json(&DeviceJson::new(&view))
 }
 
+/// The latest message of each topic of a device.
+#[utoipa::path(
+    get,
+    path = "/v1/devices/{id}/latest",
+    tag = "devices",
+    params(
+        ("id" = String, Path, description = "The device's id; its `/` is written %2F"),
+        ("topic" = Option<String>, Query, description = "Only topics that this MQTT topic filter matches"),
+    ),
+    responses((status = 200, description = "One message a topic, sorted by topic", body = Messages))
+)]
 pub(super) async fn latest(
     State(api): State<Service>,
     id: Id,
@@ -88,6 +136,23 @@ pub(super) async fn latest(
     })
 }
 
+/// Stored messages of a device.
+#[utoipa::path(
+    get,
+    path = "/v1/devices/{id}/messages",
+    tag = "devices",
+    params(
+        ("id" = String, Path, description = "The device's id; its `/` is written %2F"),
+        ("topic" = Option<String>, Query, description = "Only topics that this MQTT topic filter matches"),
+        ("text" = Option<String>, Query, description = "Only messages whose payload holds this text"),
+        ("from" = Option<String>, Query, description = "Received at or after: RFC 3339 or Unix seconds"),
+        ("to" = Option<String>, Query, description = "Received before: RFC 3339 or Unix seconds"),
+        ("order" = Option<String>, Query, description = "`desc`, newest first [default], or `asc`"),
+        ("limit" = Option<u32>, Query, description = "At most this many, 1 to 10,000 [default: 100]"),
+        ("page_token" = Option<String>, Query, description = "`next_page_token` of the page before"),
+    ),
+    responses((status = 200, description = "A page of messages", body = Messages))
+)]
 pub(super) async fn messages(
     State(api): State<Service>,
     id: Id,
@@ -112,6 +177,25 @@ pub(super) async fn messages(
     })
 }
 
+/// Stored readings of a device, by name, time and value.
+#[utoipa::path(
+    get,
+    path = "/v1/devices/{id}/readings",
+    tag = "devices",
+    params(
+        ("id" = String, Path, description = "The device's id; its `/` is written %2F"),
+        ("topic" = Option<String>, Query, description = "Only topics that this MQTT topic filter matches"),
+        ("name" = Option<String>, Query, description = "Only readings of this name; empty: plain values"),
+        ("from" = Option<String>, Query, description = "Received at or after: RFC 3339 or Unix seconds"),
+        ("to" = Option<String>, Query, description = "Received before: RFC 3339 or Unix seconds"),
+        ("min" = Option<f64>, Query, description = "Only numbers of at least this value"),
+        ("max" = Option<f64>, Query, description = "Only numbers of at most this value"),
+        ("order" = Option<String>, Query, description = "`desc`, newest first [default], or `asc`"),
+        ("limit" = Option<u32>, Query, description = "At most this many, 1 to 10,000 [default: 100]"),
+        ("page_token" = Option<String>, Query, description = "`next_page_token` of the page before"),
+    ),
+    responses((status = 200, description = "A page of readings", body = Readings))
+)]
 pub(super) async fn readings(
     State(api): State<Service>,
     id: Id,

@@ -23,6 +23,23 @@ pub(super) const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Sent by browsers when they reconnect.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
+/// Messages and presence of a device as they come.
+///
+/// Server-Sent Events: `message`, `presence`, `gap`; the id of an event is a cursor. A comment every 15 s.
+#[utoipa::path(
+    get,
+    path = "/v1/devices/{id}/stream",
+    tag = "streams",
+    params(
+        ("id" = String, Path, description = "The device's id; its `/` is written %2F"),
+        ("topic" = Option<String>, Query, description = "Only topics that this MQTT topic filter matches"),
+        ("since" = Option<String>, Query, description = "From the first message received at or after: RFC 3339 or Unix seconds"),
+        ("last_event_id" = Option<String>, Query, description = "After this cursor, as the header `Last-Event-ID`"),
+        ("presence" = Option<String>, Query, description = "`true` [default] or `false`: whether presence is sent"),
+        ("Last-Event-ID" = Option<String>, Header, description = "Resumes after this cursor"),
+    ),
+    responses((status = 200, description = "A stream without an end", body = String, content_type = "text/event-stream"))
+)]
 pub(super) async fn of_device(
     State(api): State<Service>,
     id: Id,
@@ -35,6 +52,23 @@ pub(super) async fn of_device(
     open(&api, devices, &params, &headers).await
 }
 
+/// Messages and presence of several devices, or of all, as they come.
+///
+/// Server-Sent Events: `message`, `presence`, `gap`; the id of an event is a cursor. A comment every 15 s.
+#[utoipa::path(
+    get,
+    path = "/v1/stream",
+    tag = "streams",
+    params(
+        ("device" = Option<Vec<String>>, Query, description = "A device; again for more [default: all]"),
+        ("topic" = Option<String>, Query, description = "Only topics that this MQTT topic filter matches"),
+        ("since" = Option<String>, Query, description = "From the first message received at or after: RFC 3339 or Unix seconds"),
+        ("last_event_id" = Option<String>, Query, description = "After this cursor, as the header `Last-Event-ID`"),
+        ("presence" = Option<String>, Query, description = "`true` [default] or `false`: whether presence is sent"),
+        ("Last-Event-ID" = Option<String>, Header, description = "Resumes after this cursor"),
+    ),
+    responses((status = 200, description = "A stream without an end", body = String, content_type = "text/event-stream"))
+)]
 pub(super) async fn of_all(
     State(api): State<Service>,
     RawQuery(query): RawQuery,

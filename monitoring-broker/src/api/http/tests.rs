@@ -40,7 +40,7 @@ impl Server {
     }
 
     /// Status, headers and body of one request.
-    async fn ask(&self, method: &str, target: &str) -> (u16, String, String) {
+    pub(super) async fn ask(&self, method: &str, target: &str) -> (u16, String, String) {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let request =
             format!("{method} {target} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
@@ -53,14 +53,14 @@ impl Server {
         (status, head.to_ascii_lowercase(), body.to_owned())
     }
 
-    async fn get(&self, target: &str) -> Value {
+    pub(super) async fn get(&self, target: &str) -> Value {
         let (status, head, body) = self.ask("GET", target).await;
         assert_eq!(status, 200, "{target}: {body}");
         assert!(head.contains("cache-control: no-store"), "{head}");
         serde_json::from_str(&body).unwrap()
     }
 
-    async fn problem(&self, method: &str, target: &str) -> (u16, Value) {
+    pub(super) async fn problem(&self, method: &str, target: &str) -> (u16, Value) {
         let (status, head, body) = self.ask(method, target).await;
         assert!(
             head.contains("content-type: application/problem+json"),
