@@ -9,8 +9,8 @@
 
 use std::time::Duration;
 
-use akri_mqtt_core::details::{Failover, QoS, ServerUrl};
-use akri_mqtt_session::{ErrorKind, Options, Publish, Subscription};
+use akri_mqtt_core::details::{Failover, QoS, ServerUrl, VersionChoice};
+use akri_mqtt_session::{ErrorKind, Options, Publish, Subscription, Will};
 use akri_mqtt_tests::{
     clients::{Publisher, Watched, options},
     mosquitto::{Config, Mosquitto},
@@ -108,4 +108,39 @@ async fn change_of_the_member_starts_clean_where_it_is_asked_for() {
         gets_messages_from(&second, &mut watched).await;
         assert_eq!(watched.counts().contains_key("stale"), !clean);
     }
+}
+
+#[tokio::test]
+async fn who_goes_back_to_the_preferred_member_leaves_its_last_will_at_the_other() {
+    for version in [VersionChoice::V5, VersionChoice::V311] {
+        let (mut first, second, mut options) = two(Failover::Ordered);
+        options.version = version;
+        options.will = Some(Will {
+            topic: "w".to_owned(),
+            payload: "gone".into(),
+            qos: QoS::AtLeastOnce,
+            retain: true,
+            delay: Duration::ZERO,
+            expiry: None,
+        });
+        first.kill();
+        let mut watched = Watched::start(options, wanted());
+        watched.until_subscribed().await;
+        assert_eq!(connected_to(&watched), Some(second.url()));
+        let filter = vec![Subscription::new("w", QoS::AtLeastOnce)];
+        let mut listener = Watched::start(alone(&second), filter);
+        listener.until_subscribed().await;
+        first.restart();
+        watched.until_subscribed().await;
+        assert_eq!(connected_to(&watched), Some(first.url()));
+        listener
+            .until("the Last Will", |listener| {
+                listener.counts().contains_key("gone")
+            })
+            .await;
+    }
+}
+
+fn alone(server: &Mosquitto) -> Options {
+    options(vec![server.url()], "listener")
 }
