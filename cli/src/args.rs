@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use akri_mqtt_monitoring_broker::sink::SinkUrls;
 use akri_mqtt_monitoring_broker::talk::{AllowedTopic, AnnounceTopic};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -147,6 +148,10 @@ pub struct Up {
     /// Topic below which each MQTT session says whether anybody listens; empty: it does not
     #[arg(long, value_name = "TOPIC", default_value = "akri-mqtt/monitors")]
     pub announce_topic: AnnounceTopic,
+    /// Send every message on: redis://, http://, postgres:// and the same with TLS; several URLs are separated by
+    /// white space, ${NAME} in one is taken from the environment
+    #[arg(long, value_name = "URL", hide_env_values = true)]
+    pub sink: Vec<SinkUrls>,
     /// Print one JSON object a line: device_online and device_offline
     #[arg(long)]
     pub json: bool,

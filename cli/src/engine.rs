@@ -6,6 +6,7 @@ use std::path::Path;
 use akri_mqtt_core::identity::DeviceId;
 use akri_mqtt_discovery_handler::credentials::Files;
 use akri_mqtt_discovery_handler::{Config, Handler, Presences};
+use akri_mqtt_monitoring_broker::SinkOptions;
 use akri_mqtt_monitoring_broker::talk::TalkOptions;
 use akri_mqtt_runtime::Shutdown;
 use jiff::Timestamp;
@@ -38,6 +39,8 @@ pub struct Setup<'a> {
     pub credentials: &'a CredentialSources,
     /// Where data, rosters and session states are kept.
     pub data_dir: &'a Path,
+    /// Where every message is sent on.
+    pub sinks: Vec<SinkOptions>,
     /// Serves the HTTP API.
     pub http: TcpListener,
     /// Serves the gRPC API.
@@ -83,6 +86,7 @@ impl Engine {
             accounts: Accounts::new(&templates, &properties, files),
             templates,
             data_dir: &setup.data_dir.join("store"),
+            sinks: setup.sinks,
             http: setup.http,
             grpc: setup.grpc,
             talk: setup.talk,

@@ -10,7 +10,7 @@ use akri_mqtt_core::credentials::Credentials;
 use akri_mqtt_core::identity::DeviceId;
 use akri_mqtt_core::properties::DeviceSpec;
 use akri_mqtt_monitoring_broker::talk::TalkOptions;
-use akri_mqtt_monitoring_broker::{Monitor, MonitorOptions};
+use akri_mqtt_monitoring_broker::{Monitor, MonitorOptions, SinkOptions};
 use akri_mqtt_proto::akri::Device;
 use akri_mqtt_runtime::{Health, Shutdown, Tasks, metrics};
 use jiff::Timestamp;
@@ -34,6 +34,8 @@ pub struct FleetParts<'a> {
     pub accounts: Accounts,
     /// The directory of the store.
     pub data_dir: &'a Path,
+    /// Where every message is sent on.
+    pub sinks: Vec<SinkOptions>,
     /// Serves the HTTP API.
     pub http: TcpListener,
     /// Serves the gRPC API.
@@ -60,6 +62,7 @@ impl Fleet {
     pub async fn start(parts: FleetParts<'_>) -> anyhow::Result<Self> {
         let options = MonitorOptions {
             talk: parts.talk,
+            sinks: parts.sinks,
             ..MonitorOptions::new(parts.data_dir)
         };
         let tasks = Arc::new(Tasks::new(Shutdown::new()));

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use akri_mqtt_monitoring_broker::sink::SinkUrls;
 use akri_mqtt_monitoring_broker::talk::TalkOptions;
 use akri_mqtt_runtime::Shutdown;
 use akri_mqtt_runtime::exit::UsageError;
@@ -22,6 +23,8 @@ use crate::report::{Reporter, Style};
 /// Wrong Configurations, addresses or directories (exit code 2), or a part of the process failed.
 pub async fn run(arguments: &Up, shutdown: &Shutdown) -> anyhow::Result<()> {
     let (configurations, notes) = configuration::runnable(&arguments.files)?;
+    let sinks =
+        SinkUrls::parse_all(&arguments.sink).map_err(|error| UsageError::new(error.to_string()))?;
     let data_dir = data_dir(arguments.data_dir.clone())?;
     let _lock = lock(&data_dir)?;
     let http = ports::bind(arguments.http, ports::HTTP, "--http").await?;
@@ -35,6 +38,7 @@ pub async fn run(arguments: &Up, shutdown: &Shutdown) -> anyhow::Result<()> {
         configurations: &configurations,
         credentials: &arguments.credentials,
         data_dir: &data_dir,
+        sinks,
         http: http.listener,
         grpc: grpc.listener,
         talk: TalkOptions {

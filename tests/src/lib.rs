@@ -15,3 +15,4 @@ pub mod mosquitto;
 pub mod pod;
 pub mod proxy;
 pub mod scene;
+pub mod servers;

@@ -145,6 +145,8 @@ fn checked(metadata: &Metadata, directory: &Path) -> anyhow::Result<usize> {
 /// All tests; at a desk without the tools that the integration tests need, those of the crates.
 fn tests(metadata: &Metadata, ci: bool) -> anyhow::Result<String> {
     let found = tools::mosquitto().and_then(|_| {
+        tools::redis()?;
+        tools::postgresql()?;
         let python = tools::python(metadata)?;
         Ok((
             python,

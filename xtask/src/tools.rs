@@ -27,6 +27,8 @@ const CARGO_DENY: &str = "0.20.2";
 pub fn prepare_all() -> anyhow::Result<()> {
     let metadata = Metadata::load()?;
     println!("mosquitto   {}", mosquitto()?.display());
+    println!("redis       {}", redis()?.display());
+    println!("postgresql  {}", postgresql()?.display());
     println!("python      {}", python(&metadata)?.display());
     println!("node        {}", node_modules(&metadata)?.display());
     println!("helm        {}", helm(&metadata)?.display());
@@ -40,6 +42,28 @@ pub fn mosquitto() -> anyhow::Result<PathBuf> {
         needed(client, "mosquitto-clients")?;
     }
     needed("mosquitto", "mosquitto")
+}
+
+/// Redis with its client.
+pub fn redis() -> anyhow::Result<PathBuf> {
+    needed("redis-cli", "redis-tools")?;
+    needed("redis-server", "redis-server")
+}
+
+/// PostgreSQL with its client. Debian keeps the server outside of the path, by version.
+pub fn postgresql() -> anyhow::Result<PathBuf> {
+    needed("psql", "postgresql-client")?;
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    let mut servers: Vec<_> = versions
+        .flatten()
+        .map(|version| version.path().join("bin/postgres"))
+        .filter(|server| is_program(server))
+        .collect();
+    servers.sort_unstable();
+    match servers.pop() {
+        Some(server) => Ok(server),
+        None => needed("postgres", "postgresql"),
+    }
 }
 
 /// The interpreter of a virtual environment with the packages of `requirements.txt`.

@@ -63,6 +63,7 @@ pub async fn run(arguments: &Demo, shutdown: &Shutdown) -> anyhow::Result<()> {
         configurations: &configurations,
         credentials: &crate::args::CredentialSources::default(),
         data_dir: directory.path(),
+        sinks: Vec::new(),
         http: http.listener,
         grpc: grpc.listener,
         talk: TalkOptions::default(),

@@ -2,9 +2,11 @@
 //! Out: batches to the target, the position, metrics, and a log line when something changes.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use akri_mqtt_runtime::Shutdown;
+use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::Target;
@@ -43,6 +45,32 @@ pub struct Runner {
     failing: Option<(Reason, Instant)>,
     /// Refusals that were logged.
     refusals: BTreeSet<String>,
+}
+
+/// How far a sink is behind.
+struct Lag {
+    metrics: OneSink,
+    committed: watch::Receiver<u64>,
+    done: u64,
+    oldest: Option<Timestamp>,
+}
+
+impl Lag {
+    fn observe(&self) {
+        let lag = self.committed.borrow().saturating_sub(self.done);
+        let lag = i64::try_from(lag).unwrap_or(i64::MAX);
+        self.metrics.lag_messages.set(lag);
+        let age = self.oldest.map_or(0, |oldest| age_ms(oldest) / 1_000);
+        self.metrics.lag_seconds.set(age);
+    }
+
+    /// Goes on while a batch is on its way.
+    async fn watch(self) -> Infallible {
+        loop {
+            tokio::time::sleep(OBSERVE_EVERY).await;
+            self.observe();
+        }
+    }
 }
 
 /// Texts of refusals that are remembered, so that each is logged once.
@@ -181,7 +209,12 @@ impl Runner {
             return Ok(());
         };
         let started = Instant::now();
-        let sent = tokio::time::timeout(self.options.timeout, self.target.send(part)).await;
+        let watching = self.lag().watch();
+        let sent = tokio::time::timeout(self.options.timeout, self.target.send(part));
+        let sent = tokio::select! {
+            sent = sent => sent,
+            never = watching => match never {},
+        };
         match sent {
             Ok(Ok(())) => {
                 let seconds = started.elapsed().as_secs_f64();
@@ -248,12 +281,17 @@ impl Runner {
     }
 
     fn observe(&self) {
-        let lag = self.committed.borrow().saturating_sub(self.done);
-        let lag = i64::try_from(lag).unwrap_or(i64::MAX);
-        self.metrics.lag_messages.set(lag);
+        self.lag().observe();
+    }
+
+    fn lag(&self) -> Lag {
         let oldest = self.pending.first().or_else(|| self.feed.first_message());
-        let age = oldest.map_or(0, |message| age_ms(message.received_at) / 1_000);
-        self.metrics.lag_seconds.set(age);
+        Lag {
+            metrics: self.metrics.clone(),
+            committed: self.committed.clone(),
+            done: self.done,
+            oldest: oldest.map(|message| message.received_at),
+        }
     }
 
     fn timeout(&self) -> Failure {
