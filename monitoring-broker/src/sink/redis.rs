@@ -151,7 +151,8 @@ impl Redis {
                 self.connection.insert(made)
             }
         };
-        let answer = connection.send_packed_command(command).await;
+        // Reads the answer: an error of the server is a value to the connection.
+        let answer = command.query_async::<redis::Value>(connection).await;
         answer.map(drop).map_err(|error| failure(&error))
     }
 }

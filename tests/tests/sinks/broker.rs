@@ -175,7 +175,7 @@ pub fn numbers(range: std::ops::Range<u32>) -> impl Iterator<Item = String> {
 pub fn assert_complete(found: &[u32], count: u32) {
     let mut next = 0;
     for number in found {
-        assert!(*number <= next, "{number} came before {next}");
+        assert!(*number <= next, "{number} came before {next}: {found:?}");
         next = next.max(number + 1);
     }
     assert_eq!(next, count, "the rest is missing");

@@ -188,6 +188,28 @@ async fn message_that_redis_refuses_is_left_out_and_those_around_it_arrive() {
     assert_eq!(broker.log().matches("sink refuses a message").count(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_that_is_full_or_has_a_key_of_another_type_holds_the_sink() {
+    let redis = Redis::start(&[]);
+    let broker = Broker::start(&[sink(redis.address())], &[]).await;
+    let _ = redis.ask(&["CONFIG", "SET", "maxmemory", "1"]);
+    broker.publish(numbers(0..50));
+    until("full", || broker.log().contains("reason=unavailable")).await;
+    let _ = redis.ask(&["CONFIG", "SET", "maxmemory", "0"]);
+    until("all", || length(&redis) == 50).await;
+    let _ = redis.ask(&["DEL", "all"]);
+    let _ = redis.ask(&["SET", "all", "x"]);
+    broker.publish(numbers(50..100));
+    until("wrong type", || {
+        broker.log().contains("reason=configuration")
+    })
+    .await;
+    let _ = redis.ask(&["DEL", "all"]);
+    until("all", || stream(&redis).len() >= 50).await;
+    assert_eq!(stream(&redis), (50..100).collect::<Vec<_>>());
+    assert_eq!(broker.metric("sink_sent_total"), 100.0);
+}
+
 /// Lets messages wait, so that they are in one batch.
 fn redis_away(redis: &Redis, broker: &Broker, publish: impl FnOnce()) {
     redis.freeze();
