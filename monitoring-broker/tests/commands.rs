@@ -1,6 +1,6 @@
 //! Commands over both fronts to paho-mqtt devices on a real Mosquitto: responses, refusals, outages, bounds.
 
-#![allow(clippy::too_many_lines, clippy::unwrap_used)]
+#![allow(clippy::indexing_slicing, clippy::too_many_lines, clippy::unwrap_used)]
 
 mod support;
 
@@ -488,4 +488,22 @@ async fn two_thousand_commands_at_a_time_are_bounded() {
     let body = json!({"topic": TOPIC, "payload": "x"});
     eventually("commands go out again", || broker.command(&body).0 == 200);
     assert_eq!(broker.metric("akri_mqtt_commands_waiting"), 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn caller_that_goes_away_leaves_its_place_and_a_line_in_the_log() {
+    let server = Mosquitto::start("", "");
+    let _device = Responder::start(&server, TOPIC, 5);
+    let broker = Broker::start(&server, &ALLOW);
+    let mut asked = request(r#"{"silent": true}"#);
+    asked.expect_response = seconds(60);
+    let mut client = client(&broker).await;
+    let call = tokio::spawn(async move { client.publish(asked).await });
+    let waiting = "akri_mqtt_commands_waiting";
+    eventually("it waits", || broker.metric(waiting) == 1.0);
+    call.abort();
+    eventually("it no longer waits", || broker.metric(waiting) == 0.0);
+    let outcomes = broker.logged("command");
+    assert_eq!(outcomes.len(), 1, "{outcomes:?}");
+    assert_eq!(outcomes[0]["outcome"], "caller_gone");
 }
