@@ -1,7 +1,7 @@
 //! The devices that are served, or were and still have messages. In: what ingestion learns.
 //! Out: sorted lists, and changes of presence in order. Knows no MQTT and no store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
@@ -57,6 +57,8 @@ struct Inner {
     devices: BTreeMap<Arc<str>, (Device, u64)>,
     /// The latest change of each device.
     changes: BTreeMap<u64, Arc<str>>,
+    /// Those that something is subscribed for; of the others only what they said is left.
+    watched: BTreeSet<Arc<str>>,
 }
 
 /// See the module.
@@ -109,6 +111,7 @@ impl Devices {
         if let Some((_, revision)) = inner.devices.remove(id) {
             inner.changes.remove(&revision);
         }
+        inner.watched.remove(id);
     }
 
     /// A device.
@@ -129,10 +132,22 @@ impl Devices {
             .collect()
     }
 
-    /// Shows all devices, sorted by id. They are locked meanwhile.
-    pub fn each(&self, mut look: impl FnMut(&Device)) {
+    /// Notes whether something is subscribed for a device.
+    pub fn set_watched(&self, id: &Arc<str>, watched: bool) {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        if watched {
+            inner.watched.insert(Arc::clone(id));
+        } else {
+            inner.watched.remove(id);
+        }
+    }
+
+    /// Shows all devices, sorted by id, and whether each is watched. They are locked meanwhile.
+    pub fn each(&self, mut look: impl FnMut(&Device, bool)) {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        inner.devices.values().for_each(|(device, _)| look(device));
+        for (id, (device, _)) in &inner.devices {
+            look(device, inner.watched.contains(id));
+        }
     }
 
     /// The devices that changed after a revision, in the order of their latest change, with its revision.

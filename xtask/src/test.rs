@@ -151,18 +151,20 @@ fn tests(metadata: &Metadata, ci: bool) -> anyhow::Result<String> {
         Ok((
             python,
             tools::node_modules(metadata)?,
+            tools::chromium()?,
             tools::helm(metadata)?,
         ))
     });
     let mut test = in_root(metadata);
     test.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
     match found {
-        Ok((python, node, helm)) => {
+        Ok((python, node, chromium, helm)) => {
             // The integration tests start the programs.
             counted(
                 test.env(tools::BINARIES, build(metadata)?)
                     .env(tools::PYTHON, python)
                     .env(tools::NODE_MODULES, node)
+                    .env(tools::CHROMIUM, chromium)
                     .env(tools::HELM, helm),
             )
         }

@@ -15,8 +15,10 @@ use crate::report::Missing;
 pub const BINARIES: &str = "AKRI_MQTT_TEST_BINARIES";
 /// Where the tests find their Python interpreter.
 pub const PYTHON: &str = "AKRI_MQTT_TEST_PYTHON";
-/// Where the tests find MQTT.js.
+/// Where the tests find MQTT.js, Playwright and axe.
 pub const NODE_MODULES: &str = "AKRI_MQTT_TEST_NODE_MODULES";
+/// Where the tests find Chromium.
+pub const CHROMIUM: &str = "AKRI_MQTT_TEST_CHROMIUM";
 /// Where the tests find helm.
 pub const HELM: &str = "AKRI_MQTT_TEST_HELM";
 
@@ -31,6 +33,7 @@ pub fn prepare_all() -> anyhow::Result<()> {
     println!("postgresql  {}", postgresql()?.display());
     println!("python      {}", python(&metadata)?.display());
     println!("node        {}", node_modules(&metadata)?.display());
+    println!("chromium    {}", chromium()?.display());
     println!("helm        {}", helm(&metadata)?.display());
     println!("cargo-deny  {}", cargo_deny(&metadata)?.display());
     Ok(())
@@ -64,6 +67,14 @@ pub fn postgresql() -> anyhow::Result<PathBuf> {
         Some(server) => Ok(server),
         None => needed("postgres", "postgresql"),
     }
+}
+
+/// The browser that the dashboard is looked at with.
+pub fn chromium() -> anyhow::Result<PathBuf> {
+    let found = ["chromium", "chromium-browser", "google-chrome"]
+        .into_iter()
+        .find_map(find);
+    found.map_or_else(|| needed("chromium", "chromium"), Ok)
 }
 
 /// The interpreter of a virtual environment with the packages of `requirements.txt`.

@@ -165,6 +165,6 @@ function whole(message) {
   ];
   const listed = facts.filter(([, value]) => value).map(([name, value]) => make('div', {}, make('dt', {}, name), make('dd', {}, value)));
   const texts = forms(message).map(([name, text]) => make('figure', {}, make('figcaption', {}, name), make('pre', { tabIndex: 0 }, text)));
-  const readings = message.readings.slice(0, 200).map(({ name, value }) => make('div', {}, make('dt', {}, readingName(name)), make('dd', {}, valueText(value))));
+  const readings = message.readings.slice(0, 200).map((said) => make('div', {}, make('dt', {}, readingName(said.name)), make('dd', {}, valueText(said))));
   return make('div', { class: 'whole' }, make('dl', { class: 'facts' }, ...listed), ...texts, readings.length ? make('dl', { class: 'readings' }, ...readings) : null);
 }

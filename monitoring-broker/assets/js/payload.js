@@ -34,8 +34,8 @@ export function readingName(name) {
   return name.replace(/^\//, '').replaceAll('~1', '/').replaceAll('~0', '~');
 }
 
-/** A reading's value. */
-export const valueText = (value) => cut(String(value), LINE);
+/** A reading's value with its unit, if it has one. */
+export const valueText = ({ value, unit }) => cut(unit ? `${value} ${unit}` : String(value), LINE);
 
 /** A value as a number for the chart, or none; integers that a double cannot hold come as texts. */
 export function number(value) {

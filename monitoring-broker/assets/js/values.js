@@ -75,9 +75,9 @@ function update(message) {
 }
 
 function cells(block, message, isFirst) {
-  const rows = message.readings.slice(0, MOST_READINGS).map(({ name, value }) => {
-    const cell = block.cells.get(name) ?? reading(block, message.topic, name, value);
-    fill(cell, valueText(value), isFirst);
+  const rows = message.readings.slice(0, MOST_READINGS).map((said) => {
+    const cell = block.cells.get(said.name) ?? reading(block, message.topic, said.name, said.value);
+    fill(cell, valueText(said), isFirst);
     return cell.element;
   });
   if (message.decode_error) rows.push(other(block, 'error', 'Decode error', message.decode_error));

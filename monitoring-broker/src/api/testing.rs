@@ -56,7 +56,10 @@ impl Bench {
         let decoders = Decoders::new(vec![(raw, Decoder::Bytes), (strict, Decoder::Json)]);
         let devices = Arc::new(Devices::default());
         for name in ["r1", "r2"] {
-            devices.put(device(name));
+            let device = device(name);
+            let id = Arc::clone(&device.id);
+            devices.put(device);
+            devices.set_watched(&id, true);
         }
         let service = Service::new(store.unwrap(), devices, decoders, Shutdown::new());
         Self {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use akri_mqtt_core::identity::DeviceId;
-use akri_mqtt_core::presence::Presence as Machine;
+use akri_mqtt_core::presence::{Presence as Machine, State as Seen};
 use akri_mqtt_core::properties::DeviceSpec;
 
 use super::task::{Command, Task, Watched, now};
@@ -64,7 +64,9 @@ impl Task {
             is_shared: spec.shared_group.is_some(),
         };
         let record = record(&device, true)?;
+        let shown = Arc::clone(&device.id);
         self.parts.devices.put(device);
+        self.parts.devices.set_watched(&shown, true);
         let revision = machine.revision();
         let watched = Watched {
             spec,
@@ -93,14 +95,24 @@ impl Task {
     }
 
     fn remove(&mut self, id: &DeviceId) -> anyhow::Result<Option<DeviceRecord>> {
+        let watched = self.watched.get(id);
+        let seen = watched.and_then(|watched| watched.machine.explain(id, self.now));
         if !self.forget(id) {
             return Ok(None);
         }
         let at = self.now.wall;
+        self.parts.devices.set_watched(&id.as_str().into(), false);
         let changed = self.parts.devices.set_presence(id.as_str(), |presence| {
-            presence.state = State::Offline;
-            presence.since = at;
-            presence.reason = "It was withdrawn; nothing is subscribed for it any more.".to_owned();
+            // Whoever withdraws a device has mostly seen what we have: then that is the reason.
+            let gone = seen.filter(|seen| !matches!(seen.state, Seen::Online | Seen::Unconfirmed));
+            presence.reason = gone.map_or_else(
+                || "It was withdrawn; nothing is subscribed for it any more.".to_owned(),
+                |seen| seen.explanation,
+            );
+            if presence.state != State::Offline {
+                presence.state = State::Offline;
+                presence.since = at;
+            }
             presence.server_connected = false;
         });
         Ok(changed.map(|device| record(&device, false)).transpose()?)

@@ -39,7 +39,7 @@ pub struct DevicePage {
     pub next_page_token: String,
     /// Of all devices that the search finds, whatever state was asked for.
     pub counts: Counts,
-    /// All MQTT servers by name, and whether each is connected for all of its devices.
+    /// The MQTT servers of watched devices by name, and whether each is connected for all of them.
     pub servers: BTreeMap<String, bool>,
 }
 
@@ -65,13 +65,14 @@ impl Service {
         let mut found: Vec<Device> = Vec::new();
         let mut counts = Counts::default();
         let mut servers: BTreeMap<String, bool> = BTreeMap::new();
-        self.devices.each(|device| {
+        self.devices.each(|device, watched| {
             let connected = device.presence.server_connected;
             match servers.get_mut(&device.server) {
-                Some(all) => *all &= connected,
-                None => {
+                Some(all) => *all &= connected || !watched,
+                None if watched => {
                     servers.insert(device.server.clone(), connected);
                 }
+                None => {}
             }
             if !search.is_empty() && !device.id.to_lowercase().contains(&search) {
                 return;
@@ -152,6 +153,13 @@ mod tests {
             page.servers,
             BTreeMap::from([("plant-a".to_owned(), false)])
         );
+        // Nothing is subscribed for a device that was withdrawn, so it says nothing of its server.
+        bench
+            .service
+            .devices
+            .set_watched(&"plant-a/r2".into(), false);
+        let page = bench.service.devices(&DeviceQuery::default()).unwrap();
+        assert_eq!(page.servers, BTreeMap::from([("plant-a".to_owned(), true)]));
     }
 
     #[tokio::test]
