@@ -77,6 +77,7 @@ test('the chart has the points of the time that was chosen, and grows with what 
   await page.getByRole('button', { name: 'Show', exact: true }).click()
   await shows(page, '#chart-sum', /No readings in this time/)
   await page.getByRole('radio', { name: '5 min' }).check()
+  await robot.say('data', '{"axis":12,"on":true}')
   await page.getByRole('button', { name: 'on', exact: true }).click()
   await shows(page, '#chart-sum', /lowest 1 · highest 1/)
   await page.clean()
@@ -138,7 +139,7 @@ test('what a device sends never becomes markup', LIMIT, async () => {
   const hostile = await device(server, HOSTILE)
   await served.watches(HOSTILE)
   await hostile.say('data', HOSTILE)
-  await hostile.say('more', JSON.stringify({ [HOSTILE]: HOSTILE, '__proto__': { x: 1 }, 'toString': 5 }))
+  await hostile.say('more', `{"${HOSTILE}":"${HOSTILE}","__proto__":{"x":1},"toString":5}`)
   await hostile.say(`"><script>alert(2)</script>`.replaceAll('/', '_'), '"><script>alert(3)</script>', {
     properties: { userProperties: { [HOSTILE]: HOSTILE }, contentType: HOSTILE },
   })
@@ -302,6 +303,7 @@ test('messages that are lost are shown as missing', LIMIT, async () => {
   await robot.say('data', '{"axis":201}')
   await shows(page, '#messages .gap', /Messages are missing here/)
   await shows(page, '#notices', /Messages are missing here/)
+  await shows(page, '#values', /axis\s+201/)
   await page.getByRole('button', { name: 'Understood' }).click()
   await until('it was understood', async () => !/missing/.test(await text(page, '#notices')))
   await page.clean()
@@ -375,6 +377,25 @@ test('where a token is wanted it asks for it, and keeps it in this tab only', LI
   await page.clean()
   await closed.end()
   fs.rmSync(directory, { recursive: true })
+})
+
+test('a command reaches the device where it is allowed, and is refused elsewhere', LIMIT, async () => {
+  const asked = await pod(server, 'plant/robot', ['plant/robot/data'], ['--allow-publish', 'plant/robot/set'])
+  const page = await openPage(chromium, asked.url, { tolerate: /status of 403/ })
+  const heard = []
+  robot.client.on('message', (topic, payload) => heard.push(`${topic} ${payload}`))
+  await robot.client.subscribeAsync('plant/robot/set', { qos: 1 })
+  await page.getByText('Send a command').click()
+  await page.getByLabel('Topic', { exact: true }).fill('plant/robot/set')
+  await page.getByLabel('Payload').fill('{"axis":0}')
+  await page.getByRole('button', { name: 'Send' }).click()
+  await shows(page, '#command-note', /took it/)
+  await until('the device has it', () => heard.includes('plant/robot/set {"axis":0}'))
+  await page.getByLabel('Topic', { exact: true }).fill('plant/other/set')
+  await page.getByRole('button', { name: 'Send' }).click()
+  await shows(page, '#command-note', /Not sent: /)
+  await page.clean()
+  await asked.end()
 })
 
 test('the demo says first where the dashboard is', LIMIT, async () => {

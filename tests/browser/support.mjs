@@ -160,6 +160,7 @@ export async function demo(devices = 6) {
 export async function device(server, name) {
   const status = `plant/${name}/status`
   const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${server.port}`, {
+    protocolVersion: 5,
     reconnectPeriod: 200,
     will: { topic: status, payload: 'offline', qos: 1, retain: true },
   })

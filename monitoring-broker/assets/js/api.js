@@ -13,11 +13,11 @@ export function query(path, parameters) {
 }
 
 /** An answer that is no error; asks for a token when one is wanted. */
-export async function request(path, { headers = {}, signal } = {}) {
+export async function request(path, { headers = {}, signal, method, body } = {}) {
   for (;;) {
     const known = token();
     const sent = known ? { ...headers, authorization: `Bearer ${known}` } : headers;
-    const response = await fetch(path, { headers: sent, signal, cache: 'no-store' });
+    const response = await fetch(path, { headers: sent, signal, method, body, cache: 'no-store' });
     learn(response.headers.get('date'));
     if (response.ok) return response;
     if (response.status !== 401) throw await problem(response);

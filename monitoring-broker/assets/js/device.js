@@ -2,6 +2,7 @@
 // The stream is opened first and the stored data read then, so that nothing falls between.
 import { devicePath, json, query } from './api.js';
 import * as chart from './chart.js';
+import * as commands from './commands.js';
 import { at, say } from './dom.js';
 import * as messages from './messages.js';
 import { announce, settle, tell } from './notices.js';
@@ -23,10 +24,16 @@ export function open(id) {
   present({ state: 'unknown', reason: 'Loading', since: null, last_message_at: null, server_connected: true });
   shown.state = null;
   const path = devicePath(id);
-  chart.open(path, stopped.signal);
-  values.open(chart.choose);
-  messages.open(path, stopped.signal);
+  begin(path, stopped.signal);
+  commands.open(path, stopped.signal);
   shown.stop = follow(`${path}/stream`, { onEvent, onState: (state, error) => streamState(path, state, error) });
+}
+
+/** Empties the parts that show what was stored. */
+function begin(path, signal) {
+  chart.open(path, signal);
+  values.open(chart.choose);
+  messages.open(path, signal);
 }
 
 /** Ends what `open` began. */
@@ -58,6 +65,12 @@ function onEvent(type, data) {
   } else if (type === 'gap') {
     const count = data.to - data.from + 1;
     const text = data.to ? `${count.toLocaleString()} messages are missing here: ${data.reason}` : `Messages are missing here: ${data.reason}`;
+    // Without an extent it is another store, which counts from the beginning: nothing here can be told from it.
+    if (!data.to) {
+      const path = devicePath(shown.id);
+      begin(path, shown.stopped.signal);
+      load(path);
+    }
     messages.gap(text);
     tell('gap', text, { action: { text: 'Understood', run: () => settle('gap') } });
   }
@@ -91,6 +104,8 @@ function streamState(path, state, error) {
   }
   at('device').dataset.stale = 'true';
   say(line, 'broken, trying again');
+  // That a token is missing is told by the notice that asks for it.
+  if (error.status === 401) return;
   if (error.status === 404) tell('device', error.message, { level: 'bad' });
   else tell('stream', 'The live stream broke. It goes on where it was as soon as it is back; until then everything below is as old as it says.', { level: 'bad' });
 }
@@ -107,6 +122,7 @@ async function load(path) {
   } catch (error) {
     if (signal.aborted) return;
     shown.loaded = false;
+    if (error.status === 401) return;
     tell('device', `The device's data cannot be read: ${error.message}`, { level: 'bad' });
   }
 }

@@ -150,6 +150,8 @@ function reachable() {
 
 function unreachable(error) {
   at('link').dataset.state = 'broken';
+  // Told by the notice that asks for a token.
+  if (error.status === 401) return;
   const since = answered === null ? 'nothing was received yet' : 'what you see is as old as that';
   if (answered === null) say(at('link-text'), 'Not connected');
   else say(at('link-text'), `Data of ${ago(answered)}`);

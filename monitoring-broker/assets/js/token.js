@@ -12,7 +12,7 @@ export const token = () => sessionStorage.getItem(KEY);
 /** Waits for a token that is not the refused one. Fails when the user declines. */
 export function another(refused) {
   if (token() !== refused) return Promise.resolve();
-  if (declined) return Promise.reject(new Error('A token is needed.'));
+  if (declined) return Promise.reject(missing());
   asking ??= ask(refused).finally(() => { asking = null; });
   return asking;
 }
@@ -37,10 +37,12 @@ function ask(refused) {
       if (token() !== refused) return resolve();
       declined = true;
       tell('token', 'The monitoring broker wants a token.', { action: { text: 'Enter it', run: again } });
-      reject(new Error('A token is needed.'));
+      reject(missing());
     };
   });
 }
+
+const missing = () => Object.assign(new Error('A token is needed.'), { status: 401 });
 
 function again() {
   declined = false;

@@ -75,6 +75,8 @@ function update(message) {
 }
 
 function cells(block, message, isFirst) {
+  // A device may change its names without end.
+  if (block.cells.size > MOST_READINGS * 4) block.cells.clear();
   const rows = message.readings.slice(0, MOST_READINGS).map((said) => {
     const cell = block.cells.get(said.name) ?? reading(block, message.topic, said.name, said.value);
     fill(cell, valueText(said), isFirst);
