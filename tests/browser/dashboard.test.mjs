@@ -40,7 +40,7 @@ const isWide = (page) => page.evaluate(() => document.documentElement.scrollWidt
 
 test('the list has the devices with presence, age and reason, and a device its live values', LIMIT, async () => {
   const page = await openPage(chromium, served.url)
-  const row = page.getByRole('listitem').filter({ hasText: 'robot' })
+  const row = page.locator('#list li').filter({ hasText: 'robot' })
   // Alone it opens at once; the list is beside it.
   await until('it is online', async () => (await row.locator('.state').innerText()) === 'Online')
   assert.match(await row.innerText(), /now|\d+ s ago/)
@@ -107,7 +107,7 @@ test('messages are searched by topic and by text, and shown by their encoding', 
   await talker.say('bytes', Buffer.from([0xff, 0x00, 0xab]))
   await talker.say('json', '{"deep":{"list":[1,2]},"note":"window open"}', { properties: { contentType: 'application/json' } })
   await talker.say('kept', 'again', { retain: true })
-  const page = await openPage(chromium, deviceUrl(served.url, 'plant/talker'))
+  const page = await openPage(chromium, deviceUrl(served.url, 'plant/talker'), { tolerate: /status of 400/ })
   const rows = page.locator('#messages li')
   await until('all messages are there', async () => (await rows.count()) >= 4)
   await page.getByLabel('Text in the payload').fill('open')
@@ -130,7 +130,8 @@ test('messages are searched by topic and by text, and shown by their encoding', 
   assert.deepEqual(await rows.locator('pre').allInnerTexts(), ['ff 00 ab', '/wCr'])
   await rows.filter({ hasText: 'window open' }).locator('summary').click()
   await page.getByText('"deep": {').waitFor()
-  assert.match(await text(page, '#pause'), /Resume/, 'an open message holds the list')
+  // An open message holds the list.
+  await shows(page, '#pause', /Resume/)
   await page.clean()
   await talker.end()
 })
@@ -241,7 +242,7 @@ test('many devices come in pages and are found by a part of their name', LIMIT, 
   for (let number = 1; number < 120; number += 1) {
     await many.client.publishAsync(`plant/crowd-${String(number).padStart(3, '0')}/data`, '1', { qos: 1 })
   }
-  await served.watches('crowd-119')
+  await served.has('crowd-119')
   const page = await openPage(chromium, `${served.url}#/`)
   await page.locator('#search').fill('CROWD')
   await shows(page, '#pages', /^1–50 of 1(19|20)$/)
@@ -300,6 +301,7 @@ test('messages that are lost are shown as missing', LIMIT, async () => {
   await served.child.end()
   fs.rmSync(served.data, { recursive: true, force: true })
   await served.start()
+  await served.watches('robot')
   await robot.say('data', '{"axis":201}')
   await shows(page, '#messages .gap', /Messages are missing here/)
   await shows(page, '#notices', /Messages are missing here/)
@@ -386,12 +388,12 @@ test('a command reaches the device where it is allowed, and is refused elsewhere
   robot.client.on('message', (topic, payload) => heard.push(`${topic} ${payload}`))
   await robot.client.subscribeAsync('plant/robot/set', { qos: 1 })
   await page.getByText('Send a command').click()
-  await page.getByLabel('Topic', { exact: true }).fill('plant/robot/set')
-  await page.getByLabel('Payload').fill('{"axis":0}')
+  await page.locator('#command-topic').fill('plant/robot/set')
+  await page.locator('#command-payload').fill('{"axis":0}')
   await page.getByRole('button', { name: 'Send' }).click()
   await shows(page, '#command-note', /took it/)
   await until('the device has it', () => heard.includes('plant/robot/set {"axis":0}'))
-  await page.getByLabel('Topic', { exact: true }).fill('plant/other/set')
+  await page.locator('#command-topic').fill('plant/other/set')
   await page.getByRole('button', { name: 'Send' }).click()
   await shows(page, '#command-note', /Not sent: /)
   await page.clean()

@@ -114,11 +114,14 @@ export async function up(server, more = []) {
     await process.child.end()
     fs.rmSync(directory, { recursive: true, force: true })
   }
-  /** Waits until a device of that name is watched. */
-  process.watches = (name) => until(`${name} is watched`, async () => {
+  const found = async (name) => {
     const answer = await fetch(`${process.url}v1/devices/${encodeURIComponent(`plant/${name}`)}`)
-    return answer.ok && (await answer.json()).presence.state === 'online'
-  })
+    return answer.ok && answer.json()
+  }
+  /** Waits until a device of that name is known. */
+  process.has = (name) => until(`${name} is known`, () => found(name))
+  /** Waits until it was heard: from then on everything that it says is stored. */
+  process.watches = (name) => until(`${name} is watched`, async () => (await found(name))?.presence?.state === 'online')
   await process.start()
   return process
 }
