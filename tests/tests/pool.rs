@@ -155,32 +155,33 @@ fn settled(members: &[&Member]) {
     });
 }
 
-fn devices_file(path: &Path, server: SocketAddr) {
+fn devices_file(path: &Path, server: SocketAddr, qos: u8) {
     let devices: Vec<_> = (0..DEVICES)
         .map(|number| {
             serde_json::json!({
                 "MQTT_DEVICE_ID": format!("plant/r{number}"),
                 "MQTT_SERVER_URLS": format!("tcp://{server}"),
                 "MQTT_TOPICS": [format!("d/r{number}/state")],
+                "MQTT_SESSION": {"qos": qos},
             })
         })
         .collect();
     std::fs::write(path, serde_json::to_vec(&devices).unwrap()).unwrap();
 }
 
-/// Publishes 0, 1, 2 … on the topic of each device with QoS 1, until it is stopped.
+/// Publishes 0, 1, 2 … on the topic of each device, until it is stopped.
 struct Traffic {
     stop: Arc<AtomicBool>,
     thread: std::thread::JoinHandle<u64>,
 }
 
 impl Traffic {
-    fn start(server: SocketAddr) -> Self {
+    fn start(server: SocketAddr, qos: u8) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
             let mut publishers: Vec<_> = (0..DEVICES)
-                .map(|number| publisher(server, number))
+                .map(|number| publisher(server, number, qos))
                 .collect();
             let mut sent = 0;
             while !stopped.load(Ordering::Relaxed) {
@@ -208,11 +209,12 @@ impl Traffic {
     }
 }
 
-fn publisher(server: SocketAddr, number: usize) -> Child {
+fn publisher(server: SocketAddr, number: usize, qos: u8) -> Child {
     let mut command = Command::new("mosquitto_pub");
     command
         .args(["-h", "127.0.0.1", "-p", &server.port().to_string()])
-        .args(["-q", "1", "-l", "-t", &format!("d/r{number}/state")])
+        .args(["-q", &qos.to_string(), "-l", "-t"])
+        .arg(format!("d/r{number}/state"))
         .stdin(Stdio::piped());
     command.spawn().unwrap()
 }
@@ -265,6 +267,19 @@ fn judge(members: &mut [Member], sent: u64) -> u64 {
     u64::try_from(more).unwrap()
 }
 
+/// Waits until the last message of each device is stored by one of the members.
+fn arrived(members: &[Member], sent: u64) {
+    until("everything has arrived", || {
+        let pending = members.iter();
+        let pending = pending.map(|member| member.metric("akri_mqtt_acks_pending "));
+        let last = |device: usize| {
+            let mut stores = members.iter().map(|member| member.stored(device));
+            stores.any(|stored| stored.last().is_some_and(|(number, _)| number + 1 == sent))
+        };
+        pending.sum::<u64>() == 0 && (0..DEVICES).all(last)
+    });
+}
+
 #[test]
 fn members_that_come_go_and_are_killed_lose_no_message_of_qos_1() {
     let server = Mosquitto::start(Config::new().line("max_queued_messages 0"));
@@ -273,13 +288,13 @@ fn members_that_come_go_and_are_killed_lose_no_message_of_qos_1() {
         shared.path().join("devices.json"),
         shared.path().join("pool"),
     );
-    devices_file(&devices, server.address());
+    devices_file(&devices, server.address(), 1);
     let mut members: Vec<_> = (0..5).map(Member::new).collect();
     for member in &mut members[..3] {
         member.join(&devices, &pool);
     }
     settled(&members.iter().take(3).collect::<Vec<_>>());
-    let traffic = Traffic::start(server.address());
+    let traffic = Traffic::start(server.address(), 1);
     let some = |member: &Member| member.metric("akri_mqtt_store_messages_total ") > 200;
     until("messages arrive", || members[..3].iter().all(some));
 
@@ -309,16 +324,7 @@ fn members_that_come_go_and_are_killed_lose_no_message_of_qos_1() {
         .map(|member| member.metric("akri_mqtt_pool_shards_handed_over_total "))
         .sum();
     let sent = traffic.end();
-    until("everything has arrived", || {
-        let pending = members[..2]
-            .iter()
-            .map(|member| member.metric("akri_mqtt_acks_pending "));
-        let last = |device: usize| {
-            let mut stores = members[..2].iter().map(|member| member.stored(device));
-            stores.any(|stored| stored.last().is_some_and(|(number, _)| number + 1 == sent))
-        };
-        pending.sum::<u64>() == 0 && (0..DEVICES).all(last)
-    });
+    arrived(&members[..2], sent);
     for member in &members[..2] {
         member.stop();
     }
@@ -332,4 +338,104 @@ fn members_that_come_go_and_are_killed_lose_no_message_of_qos_1() {
     );
     // A server has 20 messages in flight per session: only the kill may repeat some.
     assert!(more <= 20 * SHARDS, "{more}");
+}
+
+#[test]
+fn in_orderly_hand_overs_a_message_of_qos_2_is_stored_once_in_the_whole_pool() {
+    let server = Mosquitto::start(Config::new().line("max_queued_messages 0"));
+    let shared = tempfile::tempdir().unwrap();
+    let (devices, pool) = (
+        shared.path().join("devices.json"),
+        shared.path().join("pool"),
+    );
+    devices_file(&devices, server.address(), 2);
+    let mut members: Vec<_> = (0..2).map(Member::new).collect();
+    members[0].join(&devices, &pool);
+    settled(&[&members[0]]);
+    let traffic = Traffic::start(server.address(), 2);
+    // Each time shards go to the second member and come back, so that packet ids are used again meanwhile.
+    for _ in 0..3 {
+        members[1].join(&devices, &pool);
+        settled(&[&members[0], &members[1]]);
+        let before = members[1].metric("akri_mqtt_store_messages_total ");
+        until("messages arrive", || {
+            members[1].metric("akri_mqtt_store_messages_total ") > before + 200
+        });
+        members[1].stop();
+        members[1].ended();
+        settled(&[&members[0]]);
+    }
+    let sent = traffic.end();
+    arrived(&members[..1], sent);
+    members[0].stop();
+    members[0].ended();
+    assert_eq!(judge(&mut members, sent), 0);
+}
+
+#[test]
+fn devices_of_a_file_come_and_go_with_it_and_a_wrong_file_changes_nothing() {
+    let server = Mosquitto::start(Config::new());
+    let shared = tempfile::tempdir().unwrap();
+    let devices = shared.path().join("devices.yaml");
+    let device = |name: &str| {
+        let port = server.address().port();
+        format!(
+            "- MQTT_DEVICE_ID: plant/{name}\n  MQTT_SERVER_URLS: tcp://127.0.0.1:{port}\n  MQTT_TOPICS: [d/{name}/state]\n"
+        )
+    };
+    let wrong = "- MQTT_DEVICE_ID: plant/r0\n  MQTT_TOPICS: [a]\n";
+    let mut member = Member::new(0);
+
+    std::fs::write(&devices, wrong).unwrap();
+    let refused = member
+        .command(&devices)
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("devices.yaml: line 1, column 3: MQTT_SERVER_URLS"),
+        "{said}"
+    );
+
+    std::fs::write(&devices, device("r0")).unwrap();
+    member.child = Some(member.command(&devices).spawn().unwrap());
+    let heard = |number: usize| {
+        let mut publish = Command::new("mosquitto_pub");
+        publish.args([
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &server.address().port().to_string(),
+        ]);
+        let status = publish
+            .args(["-q", "1", "-m", "1", "-t", &format!("d/r{number}/state")])
+            .status();
+        assert!(status.unwrap().success());
+        !member.stored(number).is_empty()
+    };
+    until("the first device is heard", || {
+        member.is_ready() && heard(0)
+    });
+    std::fs::write(&devices, device("r0") + &device("r1")).unwrap();
+    until("the second device is heard", || heard(1));
+
+    std::fs::write(&devices, wrong).unwrap();
+    until("the wrong file is counted", || {
+        member.metric("akri_mqtt_devices_file_errors_total ") == 1
+    });
+    assert_eq!(member.metric("akri_mqtt_devices_listed "), 2);
+    let before = member.stored(1).len();
+    until("the second device is still heard", || {
+        heard(1) && member.stored(1).len() > before
+    });
+
+    std::fs::write(&devices, device("r0")).unwrap();
+    until("the second device has gone", || {
+        let path = "/v1/devices/plant%2Fr1";
+        let body = http::get(member.http, path).map_or_else(String::new, |(_, body)| body);
+        body.contains("withdrawn")
+    });
+    assert_eq!(member.metric("akri_mqtt_devices_listed "), 1);
 }

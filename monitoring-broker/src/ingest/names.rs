@@ -239,4 +239,46 @@ mod tests {
         assert_ne!(short, other);
         assert_eq!(short, make(true, "a"));
     }
+
+    #[test]
+    fn all_members_of_a_pool_call_the_session_of_a_shard_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let variables = [
+            ("MQTT_DEVICE_ID", "plant/r1"),
+            ("MQTT_SERVER_URLS", "tcp://127.0.0.1:1883"),
+            ("MQTT_TOPICS", "[\"a\"]"),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let key = DeviceSpec::from_env(variables)
+            .unwrap()
+            .remove(0)
+            .session_key();
+        let shard = akri_mqtt_core::pool::ShardCount::default().all().nth(7);
+        let ids = |instance: &str, cluster: Option<&str>, short, options| {
+            let data = directory.path().join(instance);
+            std::fs::create_dir_all(&data).unwrap();
+            let identity = Identity {
+                instance: Some(instance.to_owned()),
+                cluster: cluster.map(str::to_owned),
+                namespace: None,
+                short,
+            };
+            let ids = ClientIds::open(&data, &identity).unwrap();
+            let scope = ids.scope("1a2b3c4d", shard.unwrap());
+            ids.of_shard(&scope, "akri-mqtt", &key, options)
+        };
+        let alone = format!("akri-mqtt-1a2b3c4d-default-shard-7-{key}");
+        assert_eq!(ids("a", None, false, None), (alone.clone(), alone.clone()));
+        assert_eq!(ids("b", None, false, None).0, alone);
+        let named = format!("akri-mqtt-01234567-default-1a2b3c4d-shard-7-{key}");
+        assert_eq!(ids("a", Some("0123456789"), false, None).0, named);
+        let other = ids("a", None, false, Some("other options")).0;
+        assert_eq!(ids("b", None, false, Some("other options")).0, other);
+        assert!(
+            other.starts_with(&alone) && other.len() == alone.len() + 9,
+            "{other}"
+        );
+        let (short, memory) = ids("a", None, true, None);
+        assert_eq!((short.len(), memory), (SHORT, alone));
+    }
 }

@@ -285,6 +285,27 @@ async fn lost_session_forgets_its_packet_ids_and_no_others() {
 }
 
 #[tokio::test]
+async fn a_shard_that_others_had_meanwhile_is_forgotten_and_no_other_one() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let names = ["c-shard-3-k1", "c-shard-3-k2", "c-shard-33-k1", "c-pod-k1"];
+    for name in names {
+        let session = store.session("s", name).await.unwrap();
+        let mut message = bench.message("s/d", "t", "x");
+        message.packet = Some((session.packet_ids(), 1));
+        store.append(message).await.unwrap();
+    }
+    store.sync().await.unwrap();
+    let text = "-shard-3-".to_owned();
+    store.forget_packet_ids(text).await.unwrap();
+    let mut known = Vec::new();
+    for name in names {
+        known.push(store.session("s", name).await.unwrap().contains(1));
+    }
+    assert_eq!(known, [false, false, true, true]);
+}
+
+#[tokio::test]
 async fn held_filters_outlive_the_process() {
     let bench = Bench::new();
     let held = vec![("a/#".to_owned(), akri_mqtt_session::QoS::ExactlyOnce)];
