@@ -1,6 +1,7 @@
 //! One store, its sessions and its two servers in one process. In: devices that are added and removed at
 //! run time, bound listeners. Out: gRPC and HTTP over all of them. What starts it is left to the caller.
 
+mod opening;
 mod shards;
 
 use std::collections::{BTreeMap, HashMap};
@@ -23,16 +24,13 @@ use crate::access::{Access, AccessFiles, PortName};
 use crate::api::service::{Decoders, restore_births};
 use crate::api::{self, Service};
 use crate::devices::Devices;
-use crate::ingest::{self, ClientIds, Command, Identity, Parts, Scope};
+use crate::ingest::{ClientIds, Command, Identity, Scope};
 use crate::kept::{restore_devices, watch_store};
 use crate::metrics::{IngestMetrics, StoreMetrics};
-use crate::session_options::{options_text, session_options};
+use crate::session_options::options_text;
 use crate::sink::{self, SinkMetrics, SinkOptions};
 use crate::store::{Config, Store, StoreError};
-use crate::talk::{Commands, Talk, TalkOptions};
-
-/// Changes of devices that may wait for a session.
-const COMMANDS: usize = 64;
+use crate::talk::{Commands, TalkOptions};
 
 /// How long the end of a session is waited for: its last UNSUBSCRIBE, and DISCONNECT.
 const SESSION_END: Duration = Duration::from_secs(7);
@@ -349,82 +347,4 @@ impl Monitor {
         let served = api::grpc::run(port, service.clone(), health.clone(), gate);
         self.tasks.critical("grpc", served);
     }
-
-    async fn open_session(
-        &self,
-        scope: Option<&Scope>,
-        group: Vec<(DeviceSpec, watch::Receiver<Credentials>)>,
-        devices: usize,
-    ) -> Result<Option<Session>, MonitorError> {
-        let Some((device, credentials)) = group.first().cloned() else {
-            return Ok(None);
-        };
-        let rules = options_text(&device.mqtt);
-        let key = device.session_key();
-        let prefix = &device.mqtt.client_id_prefix;
-        let (client_id, memory) = self.client_id(scope, prefix, &key, &rules).await?;
-        let instance = self.instance().await;
-        let own = self.service.commands.own_topics(&client_id);
-        let server = device.server.name.clone();
-        let store = &self.service.store;
-        let memory = store.session(server.as_str(), &memory).await?;
-        let mut options = session_options(&device, client_id, scope.is_some());
-        options.will = own.will();
-        let wanted = ingest::subscriptions(group.iter().map(|(device, _)| device));
-        let wanted = own.with_responses(wanted);
-        let state = Arc::clone(&memory);
-        let (handle, events) = akri_mqtt_session::start(options, credentials, state, wanted);
-        let handle = Arc::new(handle);
-        let said = (server.clone(), Arc::clone(&handle));
-        let (talk, announcing) = Talk::new(self.service.commands.clone(), own, said, &instance);
-        if let Some(announcing) = announcing {
-            self.tasks.spawn("announce", announcing);
-        }
-        let (commands, receiver) = mpsc::channel(COMMANDS);
-        let condition = match scope {
-            Some(scope) => format!("{} subscribed to {server} {key}", scope.instance),
-            None => format!("subscribed to {server} {key}"),
-        };
-        let counted = self.ingest.sessions.watch(server.as_str(), handle.status());
-        let parts = Parts {
-            server,
-            counted,
-            handle,
-            talk,
-            events,
-            memory,
-            store: self.service.store.clone(),
-            devices: Arc::clone(&self.service.devices),
-            ready: self.health.condition(condition, "not connected yet"),
-            metrics: self.ingest.clone(),
-            initial: group
-                .into_iter()
-                .map(|(device, _)| Arc::new(device))
-                .collect(),
-            commands: receiver,
-        };
-        let (ending, ended) = oneshot::channel();
-        let supervised = supervised(parts, self.tasks.shutdown().clone(), ending);
-        self.tasks.spawn("ingest", supervised);
-        Ok(Some(Session {
-            commands,
-            devices,
-            instance: scope.map(|scope| scope.instance.clone()),
-            ended,
-        }))
-    }
-}
-
-/// A session's error stops the process; its end because all its devices went does not.
-async fn supervised(
-    parts: Parts,
-    process: Shutdown,
-    ending: oneshot::Sender<()>,
-) -> anyhow::Result<()> {
-    let ended = ingest::run(parts, process.child()).await;
-    if ended.is_err() {
-        process.trigger();
-    }
-    drop(ending);
-    ended
 }

@@ -26,7 +26,8 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
             ))
         })?;
     }
-    let tasks = Arc::new(Tasks::new(shutdown));
+    let asked = shutdown.child();
+    let tasks = Arc::new(Tasks::new(Shutdown::new()));
     let mut registry = metrics::registry("akri-mqtt-monitoring-broker", SystemTime::now());
     let http = bind("--http", args.http.unwrap_or(default_listen(HTTP_PORT))).await?;
     let grpc = bind("--grpc", args.grpc.unwrap_or(default_listen(GRPC_PORT))).await?;
@@ -38,15 +39,20 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     })?;
     monitor.register(&mut registry);
     let watching = Watching::new(devices, &args, &monitor, &tasks, &mut registry)?;
-    let shutdown = tasks.shutdown().clone();
+    // What is watched ends first, in its own order; the tasks that it needs end after it. One that dies ends both.
+    let (stop, ended) = (asked.clone(), tasks.shutdown().clone());
+    tasks.spawn("stop", async move {
+        ended.triggered().await;
+        stop.trigger();
+        Ok(())
+    });
     // Devices of the environment are known before the ports are open: a first answer names them.
     if let Watching::Environment(watched) = &watching {
         monitor.add_all(watched.clone()).await?;
     }
     monitor.serve(http, grpc, registry);
     drop(tasks);
-    let watched = watching.until(&monitor, &shutdown).await;
-    shutdown.trigger();
+    let watched = watching.until(&monitor, &asked).await;
     let closed = monitor.close().await;
     watched.and(closed)
 }

@@ -6,6 +6,7 @@ mod directory;
 mod metrics;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,8 @@ pub use metrics::PoolMetrics;
 
 /// How often a member looks who else is there. A dead one is replaced so much later.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long the last hand-over may take. What is not handed over then is taken over when the process has ended.
+const LEAVE: Duration = Duration::from_secs(4);
 
 /// What a member of a pool works with.
 pub struct Parts<'a> {
@@ -72,7 +75,7 @@ pub async fn run(parts: Parts<'_>, name: &str, shutdown: &Shutdown) -> anyhow::R
         servers: parts.servers,
         metrics: parts.metrics,
         ready: parts.ready,
-        locks: BTreeMap::new(),
+        locks: ManuallyDrop::default(),
         draining: FuturesUnordered::new(),
     };
     pool.run(membership, shutdown).await
@@ -86,7 +89,8 @@ struct Pool<'a> {
     servers: Servers,
     metrics: PoolMetrics,
     ready: Condition,
-    locks: BTreeMap<Shard, ShardLock>,
+    /// Given back one by one, else by the end of the process: should this end earlier, sessions may outlive it.
+    locks: ManuallyDrop<BTreeMap<Shard, ShardLock>>,
     draining: FuturesUnordered<BoxFuture<'a, Shard>>,
 }
 
@@ -112,11 +116,17 @@ impl Pool<'_> {
                 }
             }
         }
-        self.leave(membership, shutdown).await
+        match tokio::time::timeout(LEAVE, self.leave(membership, shutdown)).await {
+            Ok(left) => left,
+            Err(_) => {
+                tracing::warn!("not every shard could be handed over in time");
+                Ok(())
+            }
+        }
     }
 
     /// Gives everything back. The others know at once that it goes.
-    async fn leave(mut self, membership: Membership, shutdown: &Shutdown) -> anyhow::Result<()> {
+    async fn leave(&mut self, membership: Membership, shutdown: &Shutdown) -> anyhow::Result<()> {
         self.ready.not_ready("it leaves the pool");
         membership.leave();
         let nobody = BTreeSet::new();
