@@ -1,5 +1,5 @@
-// The pictures of the documentation, of a demo that has run for a while: `node tests/browser/screenshots.mjs`, with the
-// environment that CONTRIBUTING.md names. Out: docs/images/dashboard-*.png.
+// The pictures of the documentation, of a demo that has run for a while: `node tests/browser/screenshots.mjs`, after
+// `cargo xtask tools` and `cargo build --workspace`. Out: docs/images/dashboard-*.png.
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 

@@ -7,9 +7,12 @@ import { createRequire } from 'node:module'
 import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
+import { fileURLToPath } from 'node:url'
 
-export const MODULES = path.resolve(process.env.AKRI_MQTT_TEST_NODE_MODULES ?? 'node_modules')
-const BINARIES = process.env.AKRI_MQTT_TEST_BINARIES ?? path.resolve('../target/debug')
+/** The checkout. */
+export const ROOT = fileURLToPath(new URL('../../', import.meta.url))
+export const MODULES = path.resolve(process.env.AKRI_MQTT_TEST_NODE_MODULES ?? path.join(ROOT, 'target/tools/node/node_modules'))
+const BINARIES = process.env.AKRI_MQTT_TEST_BINARIES ?? path.join(ROOT, 'target/debug')
 const CHROMIUM = process.env.AKRI_MQTT_TEST_CHROMIUM ?? '/usr/bin/chromium'
 const DEADLINE_MS = 30_000
 

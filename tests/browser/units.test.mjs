@@ -4,7 +4,7 @@ import { after, before, test } from 'node:test'
 import fs from 'node:fs'
 import path from 'node:path'
 
-import { MODULES, browser, mosquitto, openPage, pod } from './support.mjs'
+import { MODULES, ROOT, browser, mosquitto, openPage, pod } from './support.mjs'
 
 let chromium, server, served, page
 
@@ -80,7 +80,7 @@ test('payloads and names are shown as what they are', async () => {
 
 test('uPlot is the copy that npm has', () => {
   for (const file of ['dist/uPlot.iife.min.js', 'dist/uPlot.min.css', 'LICENSE']) {
-    const committed = fs.readFileSync(path.join('../monitoring-broker/assets/vendor/uplot', path.basename(file)))
+    const committed = fs.readFileSync(path.join(ROOT, 'monitoring-broker/assets/vendor/uplot', path.basename(file)))
     const released = fs.readFileSync(path.join(MODULES, 'uplot', file))
     assert.ok(committed.equals(released), `${file}: copy it from node_modules/uplot after \`cargo xtask tools\``)
   }
