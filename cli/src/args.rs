@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use akri_mqtt_monitoring_broker::access::AccessArgs;
 use akri_mqtt_monitoring_broker::sink::SinkUrls;
 use akri_mqtt_monitoring_broker::talk::{AllowedTopic, AnnounceTopic};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -158,6 +159,9 @@ pub struct Up {
     /// Where credentials are found.
     #[command(flatten)]
     pub credentials: CredentialSources,
+    /// Who may use the two APIs.
+    #[command(flatten)]
+    pub access: AccessArgs,
 }
 
 /// Where credentials are found that the Configuration does not hold itself.

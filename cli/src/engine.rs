@@ -7,6 +7,7 @@ use akri_mqtt_core::identity::DeviceId;
 use akri_mqtt_discovery_handler::credentials::Files;
 use akri_mqtt_discovery_handler::{Config, Handler, Presences};
 use akri_mqtt_monitoring_broker::SinkOptions;
+use akri_mqtt_monitoring_broker::access::AccessFiles;
 use akri_mqtt_monitoring_broker::talk::TalkOptions;
 use akri_mqtt_runtime::Shutdown;
 use jiff::Timestamp;
@@ -45,6 +46,8 @@ pub struct Setup<'a> {
     pub http: TcpListener,
     /// Serves the gRPC API.
     pub grpc: TcpListener,
+    /// Who may use both.
+    pub access: AccessFiles,
     /// What the monitors may say on MQTT.
     pub talk: TalkOptions,
 }
@@ -89,6 +92,7 @@ impl Engine {
             sinks: setup.sinks,
             http: setup.http,
             grpc: setup.grpc,
+            access: setup.access,
             talk: setup.talk,
         })
         .await?;

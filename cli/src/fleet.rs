@@ -9,8 +9,9 @@ use std::time::SystemTime;
 use akri_mqtt_core::credentials::Credentials;
 use akri_mqtt_core::identity::DeviceId;
 use akri_mqtt_core::properties::DeviceSpec;
+use akri_mqtt_monitoring_broker::access::AccessFiles;
 use akri_mqtt_monitoring_broker::talk::TalkOptions;
-use akri_mqtt_monitoring_broker::{Monitor, MonitorOptions, SinkOptions};
+use akri_mqtt_monitoring_broker::{Monitor, MonitorError, MonitorOptions, SinkOptions};
 use akri_mqtt_proto::akri::Device;
 use akri_mqtt_runtime::{Health, Shutdown, Tasks, metrics};
 use jiff::Timestamp;
@@ -40,6 +41,8 @@ pub struct FleetParts<'a> {
     pub http: TcpListener,
     /// Serves the gRPC API.
     pub grpc: TcpListener,
+    /// Who may use both.
+    pub access: AccessFiles,
     /// What the monitors may say on MQTT.
     pub talk: TalkOptions,
 }
@@ -61,12 +64,14 @@ impl Fleet {
     /// The store cannot be opened.
     pub async fn start(parts: FleetParts<'_>) -> anyhow::Result<Self> {
         let options = MonitorOptions {
+            access: parts.access,
             talk: parts.talk,
             sinks: parts.sinks,
             ..MonitorOptions::new(parts.data_dir)
         };
         let tasks = Arc::new(Tasks::new(Shutdown::new()));
-        let monitor = Monitor::open(options, Health::new(), Arc::clone(&tasks)).await?;
+        let opened = Monitor::open(options, Health::new(), Arc::clone(&tasks)).await;
+        let monitor = opened.map_err(MonitorError::or_usage)?;
         let mut registry = metrics::registry("akri-mqtt", SystemTime::now());
         monitor.register(&mut registry);
         monitor.serve(parts.http, parts.grpc, registry);

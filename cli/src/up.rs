@@ -33,7 +33,8 @@ pub async fn run(arguments: &Up, shutdown: &Shutdown) -> anyhow::Result<()> {
         eprintln!("note: {note}");
     }
     let address = http.address;
-    let places = serving(&http, &grpc, &data_dir);
+    let is_encrypted = arguments.access.tls_cert.is_some();
+    let places = serving(&http, &grpc, &data_dir, is_encrypted);
     let setup = Setup {
         configurations: &configurations,
         credentials: &arguments.credentials,
@@ -41,6 +42,7 @@ pub async fn run(arguments: &Up, shutdown: &Shutdown) -> anyhow::Result<()> {
         sinks,
         http: http.listener,
         grpc: grpc.listener,
+        access: arguments.access.files(),
         talk: TalkOptions {
             allow_publish: arguments.allow_publish.clone(),
             announce: arguments.announce_topic.clone(),
@@ -60,10 +62,11 @@ pub async fn run(arguments: &Up, shutdown: &Shutdown) -> anyhow::Result<()> {
     result.and(engine.stop().await)
 }
 
-fn serving(http: &Bound, grpc: &Bound, data_dir: &Path) -> String {
+fn serving(http: &Bound, grpc: &Bound, data_dir: &Path, is_encrypted: bool) -> String {
     let http = http.address;
+    let scheme = if is_encrypted { "https" } else { "http" };
     format!(
-        "Dashboard http://{http}/\nHTTP API  http://{http}/v1/devices\ngRPC API  grpc://{}  (akri_mqtt.monitoring.v1.Monitoring)\nData      {}",
+        "Dashboard {scheme}://{http}/\nHTTP API  {scheme}://{http}/v1/devices\ngRPC API  grpc://{}  (akri_mqtt.monitoring.v1.Monitoring)\nData      {}",
         grpc.address,
         data_dir.display()
     )

@@ -6,6 +6,7 @@ pub mod api;
 mod args;
 pub mod devices;
 mod devices_file;
+mod error;
 pub mod ingest;
 mod kept;
 pub mod metrics;
@@ -21,7 +22,8 @@ pub mod talk;
 mod watching;
 
 pub use args::Args;
-pub use monitor::{Monitor, MonitorError, MonitorOptions};
+pub use error::MonitorError;
+pub use monitor::{Monitor, MonitorOptions};
 pub use run::run;
 pub use servers::credentials;
 pub use sink::SinkOptions;

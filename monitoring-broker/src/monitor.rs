@@ -12,7 +12,6 @@ use std::time::{Duration, SystemTime};
 use akri_mqtt_core::decode::Decoder;
 use akri_mqtt_core::identity::DeviceId;
 use akri_mqtt_core::properties::DeviceSpec;
-use akri_mqtt_runtime::files::FileError;
 use akri_mqtt_runtime::metrics::{self, Registry};
 use akri_mqtt_runtime::{Health, JOIN_WITHIN, Shutdown, Tasks};
 use akri_mqtt_session::Credentials;
@@ -24,12 +23,13 @@ use crate::access::{Access, AccessFiles, PortName};
 use crate::api::service::{Decoders, restore_births};
 use crate::api::{self, Service};
 use crate::devices::Devices;
+use crate::error::MonitorError;
 use crate::ingest::{ClientIds, Command, Identity, Scope};
 use crate::kept::{restore_devices, watch_store};
 use crate::metrics::{IngestMetrics, StoreMetrics};
 use crate::session_options::options_text;
 use crate::sink::{self, SinkMetrics, SinkOptions};
-use crate::store::{Config, Store, StoreError};
+use crate::store::{Config, Store};
 use crate::talk::{Commands, TalkOptions};
 
 /// How long the end of a session is waited for: its last UNSUBSCRIBE, and DISCONNECT.
@@ -83,23 +83,6 @@ impl MonitorOptions {
             drain_timeout: DRAIN,
         }
     }
-}
-
-/// Why a monitor could not do something.
-#[derive(Debug, thiserror::Error)]
-pub enum MonitorError {
-    /// The certificate or the tokens of the ports cannot be used.
-    #[error(transparent)]
-    Access(#[from] FileError),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The data directory cannot be written.
-    #[error("cannot write the data directory: {0}")]
-    Io(#[from] std::io::Error),
-    /// The session of the device has ended.
-    #[error("the session of {0} has ended")]
-    Ended(DeviceId),
 }
 
 struct Session {

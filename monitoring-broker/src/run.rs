@@ -6,7 +6,8 @@ use std::time::SystemTime;
 use akri_mqtt_runtime::{Health, Shutdown, Tasks, bind, default_listen, metrics, usage};
 
 use crate::args::Args;
-use crate::monitor::{Monitor, MonitorError};
+use crate::error::MonitorError;
+use crate::monitor::Monitor;
 use crate::watching::Watching;
 
 const HTTP_PORT: u16 = 8080;
@@ -33,10 +34,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let grpc = bind("--grpc", args.grpc.unwrap_or(default_listen(GRPC_PORT))).await?;
     tracing::info!(http = %http.local_addr()?, grpc = %grpc.local_addr()?, "starting");
     let opened = Monitor::open(args.options()?, Health::new(), Arc::clone(&tasks)).await;
-    let monitor = opened.map_err(|error| match error {
-        MonitorError::Access(error) => anyhow::Error::from(usage(error)),
-        error => error.into(),
-    })?;
+    let monitor = opened.map_err(MonitorError::or_usage)?;
     monitor.register(&mut registry);
     let watching = Watching::new(devices, &args, &monitor, &tasks, &mut registry)?;
     // What is watched ends first, in its own order; the tasks that it needs end after it. One that dies ends both.

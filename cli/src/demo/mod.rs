@@ -10,6 +10,7 @@ use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use akri_mqtt_monitoring_broker::access::AccessFiles;
 use akri_mqtt_monitoring_broker::talk::TalkOptions;
 use akri_mqtt_runtime::Shutdown;
 use akri_mqtt_runtime::exit::UsageError;
@@ -66,6 +67,7 @@ pub async fn run(arguments: &Demo, shutdown: &Shutdown) -> anyhow::Result<()> {
         sinks: Vec::new(),
         http: http.listener,
         grpc: grpc.listener,
+        access: AccessFiles::default(),
         talk: TalkOptions::default(),
     };
     let mut engine = Engine::start(setup).await?;

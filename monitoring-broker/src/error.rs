@@ -1,0 +1,35 @@
+//! Why a monitor could not do something. In: what its parts say. Out: one enum, and the end of a process that it means.
+
+use akri_mqtt_core::identity::DeviceId;
+use akri_mqtt_runtime::files::FileError;
+use akri_mqtt_runtime::usage;
+
+use crate::store::StoreError;
+
+/// Why a monitor could not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum MonitorError {
+    /// The certificate or the tokens of the ports cannot be used.
+    #[error(transparent)]
+    Access(#[from] FileError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The data directory cannot be written.
+    #[error("cannot write the data directory: {0}")]
+    Io(#[from] std::io::Error),
+    /// The session of the device has ended.
+    #[error("the session of {0} has ended")]
+    Ended(DeviceId),
+}
+
+impl MonitorError {
+    /// As the end of a process: what the files of flags hold is a matter of usage.
+    #[must_use]
+    pub fn or_usage(self) -> anyhow::Error {
+        match self {
+            Self::Access(error) => usage(error).into(),
+            error => error.into(),
+        }
+    }
+}
