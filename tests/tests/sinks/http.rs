@@ -52,7 +52,7 @@ impl Receiver {
         let app = Router::new()
             .fallback(receive)
             .with_state(Arc::clone(&self.seen));
-        // A runtime of its own: with it all its connections end at once.
+        // Its end refuses new connections; one that is open is served on.
         let serve = async move { axum::serve(listener, app).await.unwrap() };
         self.task = Some(tokio::spawn(serve));
     }
@@ -114,7 +114,7 @@ async fn receive(State(seen): State<Shared>, headers: HeaderMap, body: Bytes) ->
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_messages_arrive_over_ends_of_both_sides() {
+async fn ten_thousand_messages_arrive_over_refusals_and_a_kill_of_the_monitoring_broker() {
     let mut receiver = Receiver::start().await;
     let mut broker = Broker::start(&[receiver.url("batch=100")], &[]).await;
     broker.publish(numbers(0..3_000));
