@@ -42,7 +42,7 @@ pub enum Command {
     /// Shows it all in one process: an MQTT server, simulated devices, discovery, a monitor per device, one HTTP address
     Demo(Demo),
     /// Discovers the devices of Configurations on their MQTT servers, and stores and serves their data
-    Up(Up),
+    Up(Box<Up>),
     /// Checks Configurations and says where they are wrong
     Check(Check),
     /// Dry run: which devices a Configuration finds, under which names, and why

@@ -45,7 +45,7 @@ pub async fn run(arguments: &Demo, shutdown: &Shutdown) -> anyhow::Result<()> {
         text: plan::configuration(server.address()),
     };
     let configurations = configuration::load(&source).configurations;
-    let duration = (!arguments.duration.is_zero()).then_some(arguments.duration);
+    let duration = Some(arguments.duration).filter(|duration| !duration.is_zero());
     let devices = plan::devices(arguments.devices, duration);
     let crashing = devices.first().map_or("none", |device| &device.name);
     let mut header = vec![
@@ -79,9 +79,8 @@ pub async fn run(arguments: &Demo, shutdown: &Shutdown) -> anyhow::Result<()> {
     let stop = shutdown.child().token();
     let simulated = devices::start(devices, server.address(), &stop);
     let until = duration.map(|duration| Instant::now() + duration);
-    let result = engine
-        .run(&mut reporter, &mut messages, until, shutdown)
-        .await;
+    let running = engine.run(&mut reporter, &mut messages, until, shutdown);
+    let result = running.await;
     let told = reporter.finish(Timestamp::now());
     let stopped = engine.stop().await;
     stop.cancel();
