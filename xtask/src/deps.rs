@@ -61,6 +61,7 @@ const CORE_MAY_NAME: &[&str] = &[
     "jiff",
     "memchr",
     "percent-encoding",
+    "prost",
     "saphyr-parser",
     "serde",
     "serde_json",
