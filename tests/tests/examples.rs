@@ -217,3 +217,25 @@ fn command_is_sent_once_while_a_reading_is_too_high() {
     let last = program.line("/temperature", || {});
     assert!(last.ends_with("= 40"), "{last}");
 }
+
+#[test]
+fn tasks_of_a_classic_stack_are_done_on_mosquitto_and_redis() {
+    let port = || free_port().to_string();
+    let mut run = Command::new(file("examples/classic/run"));
+    run.env("AKRI_MQTT", binary("akri-mqtt-cli", "akri-mqtt"))
+        .env("MQTT_PORT", port())
+        .env("REDIS_PORT", port())
+        .env("HTTP_PORT", port());
+    let output = run.output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let wrong = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}\n{wrong}");
+    for line in [
+        "[40,41,42,43,44,45,46,47,48,49]",
+        "[10.5,12.5,14.5,16.5,18.5,20.5,22.5,24.5,26.5,28.5]",
+        r#"{"temperature":40.5,"humidity":40}"#,
+        r#"received: {"temperature": 19.5, "humidity": 50}"#,
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+}
