@@ -123,6 +123,8 @@ async fn everything_that_a_command_says_reaches_the_device() {
         let (status, answer) = broker.command(body);
         assert_eq!((status, answer), (200, json!({"no_subscribers": false})));
     }
+    // A device hears of QoS 2 later than of QoS 1 that comes after it.
+    eventually("three commands", || device.commands().len() == 3);
     // Numbers are sent as they were written.
     let raw = format!(r#"{{"topic": "{TOPIC}", "payload": [1.50, 12345678901234567890123]}}"#);
     assert_eq!(

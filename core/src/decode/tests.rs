@@ -198,7 +198,7 @@ fn decoders_have_names() {
     let error = "sparkplug".parse::<Decoder>().unwrap_err().to_string();
     assert_eq!(
         error,
-        "`sparkplug` is no decoder; there are auto, json, text and bytes"
+        "`sparkplug` is no decoder; there are auto, json, text, sparkplugB and bytes"
     );
 }
 
