@@ -35,6 +35,17 @@ pub enum Key {
     Instance(InstanceKey),
 }
 
+impl Key {
+    /// The namespace of what it names.
+    #[must_use]
+    pub fn namespace(&self) -> &Arc<str> {
+        match self {
+            Self::Configuration(key) => &key.namespace,
+            Self::Instance(key) => &key.namespace,
+        }
+    }
+}
+
 impl std::fmt::Display for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -2,10 +2,9 @@
 //! caught up, keys for the queue, and how each watch fares. A watch that fails is begun again, for
 //! ever; what is known stands meanwhile.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -98,13 +97,14 @@ impl WatchReport {
 /// as soon as it may be.
 pub async fn watch_all(watches: Watches, synced: impl FnOnce() + Send) {
     let mut tasks = JoinSet::new();
+    let gate = Gate::default();
     let (done, mut nodes) = mpsc::channel(1);
     watches.follow(
         &mut tasks,
         Api::<NodeSeen>::all(watches.client.clone()),
         (None, Config::default()),
         &Chain {
-            open: Arc::default(),
+            gate: gate.clone(),
             done,
         },
     );
@@ -116,7 +116,7 @@ pub async fn watch_all(watches: Watches, synced: impl FnOnce() + Send) {
     let (told, mut outcomes) = mpsc::channel(2 * scopes.len());
     for scope in &scopes {
         let (watches, scope, told) = (watches.clone(), scope.clone(), told.clone());
-        tasks.spawn(watches.namespace(scope, told));
+        tasks.spawn(watches.namespace(scope, gate.clone(), told));
     }
     let (mut waiting, mut any) = (scopes.len(), false);
     while waiting > 0 || !any {
@@ -150,18 +150,34 @@ enum Listing {
     Refused,
 }
 
+/// What has been listed in full, so that changes there are told; clones share it.
+#[derive(Clone, Debug, Default)]
+struct Gate(Arc<RwLock<BTreeSet<Scope>>>);
+
+impl Gate {
+    fn open(&self, scope: &Scope) {
+        let mut open = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        open.insert(scope.clone());
+    }
+
+    /// Also of a node's change, which concerns pods of any namespace.
+    fn is_open(&self, key: &Key) -> bool {
+        let open = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        open.contains(&None) || open.contains(&Some(Arc::clone(key.namespace())))
+    }
+}
+
 /// The watches of one namespace, one after the other.
 #[derive(Clone)]
 struct Chain {
-    /// Whether all of them have listed.
-    open: Arc<AtomicBool>,
+    gate: Gate,
     /// Is told how the first lists go.
     done: mpsc::Sender<Listing>,
 }
 
 impl Watches {
     /// Watches a namespace; tells once when it is refused, and when it is listed.
-    async fn namespace(self, scope: Scope, told: mpsc::Sender<Listing>) {
+    async fn namespace(self, scope: Scope, gate: Gate, told: mpsc::Sender<Listing>) {
         let (done, listings) = mpsc::channel(1);
         let mut lists = Lists {
             tasks: JoinSet::new(),
@@ -170,10 +186,7 @@ impl Watches {
             // Without a namespace there is nothing else that could be looked at.
             tell: scope.is_some(),
         };
-        let chain = Chain {
-            open: Arc::default(),
-            done,
-        };
+        let chain = Chain { gate, done };
         let ours = Config::default().labels(&format!("{MANAGED_BY}={MANAGER}"));
         self.of::<PodSeen>(&mut lists.tasks, &scope, &chain, &ours);
         self.of::<JobSeen>(&mut lists.tasks, &scope, &chain, &ours);
@@ -185,7 +198,7 @@ impl Watches {
         lists.end(1).await;
         self.of::<ConfigurationSeen>(&mut lists.tasks, &scope, &chain, &all);
         lists.end(1).await;
-        chain.open.store(true, Ordering::SeqCst);
+        chain.gate.open(&scope);
         let keys = self.realm.world().keys_in(&scope);
         for key in &keys {
             self.realm.queue.add(key);
@@ -232,7 +245,7 @@ impl Watches {
                 None => S::plural(&()).into_owned(),
             },
             scope,
-            open: Arc::clone(&chain.open),
+            gate: chain.gate.clone(),
             first: Some(chain.done.clone()),
         };
         follower
@@ -272,8 +285,7 @@ struct Follower {
     report: WatchReport,
     name: String,
     scope: Scope,
-    /// Whether changes are told.
-    open: Arc<AtomicBool>,
+    gate: Gate,
     /// Is told how the first list goes, until it has ended.
     first: Option<mpsc::Sender<Listing>>,
 }
@@ -347,10 +359,8 @@ impl Follower {
             }
             Event::Delete(object) => self.realm.world().forget::<S>(object.meta()),
         };
-        if self.open.load(Ordering::SeqCst) {
-            for key in &keys {
-                self.realm.queue.add(key);
-            }
+        for key in keys.iter().filter(|key| self.gate.is_open(key)) {
+            self.realm.queue.add(key);
         }
         true
     }
@@ -374,5 +384,26 @@ fn code(error: &watcher::Error) -> Option<u16> {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => Some(status.code),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::InstanceKey;
+
+    #[test]
+    fn changes_are_told_where_everything_was_listed() {
+        let key = |namespace: &str| {
+            Key::Instance(InstanceKey {
+                namespace: namespace.into(),
+                name: "c-35ced2".into(),
+            })
+        };
+        let gate = Gate::default();
+        gate.clone().open(&Some("plant".into()));
+        assert!(gate.is_open(&key("plant")) && !gate.is_open(&key("office")));
+        gate.open(&None);
+        assert!(gate.is_open(&key("office")));
     }
 }
