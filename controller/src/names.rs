@@ -20,6 +20,8 @@ pub const DATA_VOLUME: &str = "mqtt.akri.sh/data-volume";
 pub const DATA_RETENTION: &str = "mqtt.akri.sh/data-retention";
 /// Annotation of a Configuration: the StatefulSet whose members serve the devices; no pod per device then.
 pub const POOL: &str = "mqtt.akri.sh/pool";
+/// Annotation of a Configuration: how many shards its pool has (64). The members read it; the controller only says when it is wrong.
+pub const SHARDS: &str = "mqtt.akri.sh/shards";
 /// Annotation of an Instance: the id of its device.
 pub const DEVICE_ID: &str = "mqtt.akri.sh/device-id";
 /// Annotation of an Instance: the handler that listed its device.

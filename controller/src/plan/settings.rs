@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use akri_mqtt_core::pool::ShardCount;
 use akri_mqtt_crds::Configuration;
 
 use super::naming;
@@ -80,6 +81,11 @@ pub fn settings(configuration: &Configuration) -> (Settings, Vec<String>) {
                 .ok_or("the name of a StatefulSet")
         }),
     };
+    // For the members of the pool; here somebody may see what is wrong with it.
+    reader.read(names::SHARDS, |text| {
+        let shards = text.parse::<ShardCount>();
+        shards.map_err(|_| "a number from 1 to 1024")
+    });
     (settings, reader.faults)
 }
 
@@ -214,6 +220,7 @@ mod tests {
             (names::DATA_VOLUME, "1.5Gi, fast.ssd"),
             (names::DATA_RETENTION, "7d"),
             (names::POOL, "monitors"),
+            (names::SHARDS, "128"),
         ]);
         assert_eq!(read, (expected, Vec::new()));
     }
@@ -226,6 +233,7 @@ mod tests {
             (names::DATA_VOLUME, "0Gi"),
             (names::DATA_RETENTION, "9999999999999d"),
             (names::POOL, "No_Name"),
+            (names::SHARDS, "0"),
         ]);
         let expected = Settings {
             data_unclear: true,
@@ -241,6 +249,7 @@ mod tests {
                 format!("annotation mqtt.akri.sh/hold: found `soon`, {duration}"),
                 format!("annotation mqtt.akri.sh/node-loss-after: found `-1s`, {duration}"),
                 "annotation mqtt.akri.sh/pool: found `No_Name`, allowed is the name of a StatefulSet".to_owned(),
+                "annotation mqtt.akri.sh/shards: found `0`, allowed is a number from 1 to 1024".to_owned(),
             ]
         );
     }

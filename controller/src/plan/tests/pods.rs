@@ -263,17 +263,18 @@ fn a_pool_and_a_configuration_without_brokers_have_instances_alone() {
         "brokerSpec": {"brokerPodSpec": pod_spec("one")},
         "instanceServiceSpec": {}, "configurationServiceSpec": {},
     }));
+    cluster.annotate(names::POOL, "monitors");
     cluster.list(&[R1]);
     cluster.settle();
-    assert_eq!(
-        cluster.done(),
-        [
-            "apply c-35ced2",
-            "create pod c-35ced2-0",
-            "create service c-svc",
-            "create service c-35ced2-svc",
-        ]
-    );
+    assert_eq!(cluster.done(), ["apply c-35ced2"]);
+    cluster.annotate(names::POOL, "");
+    cluster.settle();
+    let made = [
+        "create pod c-35ced2-0",
+        "create service c-svc",
+        "create service c-35ced2-svc",
+    ];
+    assert_eq!(cluster.done(), made);
     cluster.annotate(names::POOL, "monitors");
     cluster.settle();
     let gone = [
@@ -284,7 +285,7 @@ fn a_pool_and_a_configuration_without_brokers_have_instances_alone() {
     assert_eq!(cluster.done(), gone);
     cluster.annotate(names::POOL, "");
     cluster.settle();
-    cluster.done();
+    assert_eq!(cluster.done(), made);
     cluster.edit(|spec| spec.broker_spec = None);
     cluster.settle();
     assert_eq!(cluster.done(), gone);

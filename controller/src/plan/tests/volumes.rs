@@ -168,6 +168,30 @@ fn a_claim_outlives_its_device_for_a_day_and_is_found_again() {
 }
 
 #[test]
+fn a_pool_takes_the_pods_and_leaves_their_claims_for_as_long_as_those_of_devices_that_went() {
+    let mut cluster = with_claims(pod_spec("one"));
+    cluster.done();
+    cluster.annotate(names::POOL, "monitors");
+    cluster.settle();
+    assert_eq!(
+        cluster.done(),
+        ["annotate claim c-35ced2-0", "delete pod c-35ced2-0"]
+    );
+    cluster.annotate(names::POOL, "");
+    cluster.settle();
+    assert_eq!(
+        cluster.done(),
+        ["annotate claim c-35ced2-0", "create pod c-35ced2-0"]
+    );
+    cluster.annotate(names::POOL, "monitors");
+    cluster.settle();
+    cluster.done();
+    cluster.pass(24 * 3_600);
+    cluster.settle();
+    assert_eq!(cluster.done(), ["delete claim c-35ced2-0"]);
+}
+
+#[test]
 fn a_claim_outlives_its_configuration_as_long_as_that_said() {
     let mut cluster = with_claims(pod_spec("one"));
     cluster.annotate(names::DATA_RETENTION, "1h");
