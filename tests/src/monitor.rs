@@ -26,8 +26,19 @@ impl MonitorProcess {
     ///
     /// # Panics
     /// When it does not start.
-    #[allow(clippy::expect_used)]
     pub fn start(instances: impl IntoIterator<Item = (String, Device)>) -> Self {
+        Self::start_with(instances, |_| {})
+    }
+
+    /// With further flags or variables.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[allow(clippy::expect_used)]
+    pub fn start_with(
+        instances: impl IntoIterator<Item = (String, Device)>,
+        change: impl FnOnce(&mut Command),
+    ) -> Self {
         let data = tempfile::tempdir().expect("a directory can be made");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
@@ -51,6 +62,7 @@ impl MonitorProcess {
                 command.env(format!("{key}_{hash}"), value);
             }
         }
+        change(&mut command);
         let child = command
             .spawn()
             .expect("the monitoring broker can be started");

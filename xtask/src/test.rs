@@ -147,6 +147,7 @@ fn tests(metadata: &Metadata, ci: bool) -> anyhow::Result<String> {
     let found = tools::mosquitto().and_then(|_| {
         tools::redis()?;
         tools::postgresql()?;
+        tools::faketime()?;
         let python = tools::python(metadata)?;
         Ok((
             python,

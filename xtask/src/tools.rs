@@ -31,6 +31,7 @@ pub fn prepare_all() -> anyhow::Result<()> {
     println!("mosquitto   {}", mosquitto()?.display());
     println!("redis       {}", redis()?.display());
     println!("postgresql  {}", postgresql()?.display());
+    println!("faketime    {}", faketime()?.display());
     println!("python      {}", python(&metadata)?.display());
     println!("node        {}", node_modules(&metadata)?.display());
     println!("chromium    {}", chromium()?.display());
@@ -67,6 +68,11 @@ pub fn postgresql() -> anyhow::Result<PathBuf> {
         Some(server) => Ok(server),
         None => needed("postgres", "postgresql"),
     }
+}
+
+/// What gives a process another clock than the machine's.
+pub fn faketime() -> anyhow::Result<PathBuf> {
+    needed("faketime", "faketime")
 }
 
 /// The browser that the dashboard is looked at with.
