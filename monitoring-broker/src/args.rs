@@ -16,6 +16,7 @@ use crate::api::service::Decoders;
 use crate::devices_file::DevicesFile;
 use crate::ingest::Identity;
 use crate::monitor::MonitorOptions;
+use crate::pool::{Address, NoAddress};
 use crate::sink::SinkUrls;
 use crate::talk::{AllowedTopic, AnnounceTopic, TalkOptions};
 use crate::watching::From;
@@ -87,6 +88,9 @@ pub struct Args {
     /// Parts that a new pool's devices fall into; each is an MQTT session that moves as a whole
     #[arg(long, value_name = "NUMBER", default_value = "64")]
     pub shards: ShardCount,
+    /// Where the other members of the pool reach the gRPC port of this one, HOST:PORT [default: --grpc; if that is every address, $POD_IP with its port]
+    #[arg(long, value_name = "ADDR")]
+    pub advertise: Option<Address>,
     /// Who may use the ports.
     #[command(flatten)]
     pub access: AccessArgs,
@@ -119,6 +123,21 @@ impl Args {
             sinks: SinkUrls::parse_all(&self.sink).map_err(usage)?,
             drain_timeout: self.drain_timeout,
         })
+    }
+
+    /// Where other members of the pool reach the port that listens there.
+    ///
+    /// # Errors
+    /// When that cannot be known.
+    pub fn advertised(&self, grpc: SocketAddr) -> Result<Address, UsageError> {
+        let pod_ip = std::env::var("POD_IP").ok();
+        let told = self.advertise.clone();
+        told.or_else(|| Address::of(grpc, pod_ip.as_deref()))
+            .ok_or_else(|| {
+                usage(format!(
+                    "--advertise is missing: --grpc {grpc} is every address, and there is no POD_IP; {NoAddress}"
+                ))
+            })
     }
 
     /// Where the devices come from: the file if there is one, else flags and environment.

@@ -208,6 +208,11 @@ impl Monitor {
         &self.service
     }
 
+    /// What runs beside it and ends with it.
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
     /// Registers all metrics.
     pub fn register(&self, registry: &mut Registry) {
         self.store_metrics.register(registry);

@@ -1,9 +1,12 @@
 //! Which devices the process watches, and for how long. In: flags and environment. Out: devices of the
 //! environment for good, those of a file as it changes, or the shards of a pool that fall to this member.
 
+use std::net::SocketAddr;
+
 use akri_mqtt_core::properties::DeviceSpec;
+use akri_mqtt_runtime::Shutdown;
 use akri_mqtt_runtime::metrics::Registry;
-use akri_mqtt_runtime::{Shutdown, Tasks};
+use tokio::sync::watch;
 
 use crate::args::Args;
 use crate::devices_file::{DevicesFile, Listed, Source, SourceMetrics};
@@ -38,10 +41,10 @@ impl<'a> Watching<'a> {
         from: From,
         args: &Args,
         monitor: &'a Monitor,
-        tasks: &Tasks,
         registry: &mut Registry,
+        grpc: SocketAddr,
     ) -> anyhow::Result<Self> {
-        let mut servers = Servers::new(args.credentials_dir.clone(), tasks);
+        let mut servers = Servers::new(args.credentials_dir.clone(), monitor.tasks());
         let opened = match from {
             From::Environment(devices) => {
                 let admitted = devices.into_iter().map(|device| servers.admit(device));
@@ -64,6 +67,8 @@ impl<'a> Watching<'a> {
             servers,
             metrics,
             ready: monitor.membership(),
+            address: args.advertised(grpc)?,
+            live: watch::Sender::default(),
         })))
     }
 

@@ -3,7 +3,6 @@
 
 mod placement;
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -100,11 +99,10 @@ impl Shard {
     /// number (two bytes, big-endian) and the member's name. A member that comes takes what it has the highest
     /// weight for, a member that goes leaves its own to the next highest; nothing else moves.
     #[must_use]
-    pub fn target(self, members: &BTreeSet<Member>) -> Option<&Member> {
+    pub fn target<'m>(self, members: impl IntoIterator<Item = &'m Member>) -> Option<&'m Member> {
         let weight = |member: &Member| hash(&[&self.0.to_be_bytes(), member.as_str().as_bytes()]);
-        members
-            .iter()
-            .max_by_key(|member| (weight(member), *member))
+        let members = members.into_iter();
+        members.max_by_key(|member| (weight(member), *member))
     }
 }
 

@@ -2,7 +2,7 @@
 //! Out: actions. Holds no lock, opens no session: an exclusive lock per shard, which the caller has, is what
 //! keeps two members from serving one; this decides when to ask for it and when to give it back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::{Member, Shard, ShardCount};
 
@@ -50,10 +50,13 @@ impl Placement {
 
     /// What is to be done while these members live, sorted by shard. A member that is not among them gives
     /// everything back; that is how one leaves. Asking again repeats nothing that is under way.
-    pub fn decide(&mut self, live: &BTreeSet<Member>) -> Vec<Action> {
+    pub fn decide<'m>(
+        &mut self,
+        live: impl IntoIterator<Item = &'m Member> + Clone,
+    ) -> Vec<Action> {
         let mut actions = Vec::new();
         for shard in self.shards.all() {
-            let is_mine = shard.target(live) == Some(&self.me);
+            let is_mine = shard.target(live.clone()) == Some(&self.me);
             match (self.phases.get(&shard), is_mine) {
                 (None, true) => {
                     self.phases.insert(shard, Phase::Claiming);

@@ -1,10 +1,9 @@
 //! A pool in a shared directory: who is a member, and who has which shard. In: a path. Out: locks, which the
 //! kernel gives back when a process dies in whatever way, so that nobody's clock decides anything.
 //!
-//! `pool.json` holds what all members agree on, `members/<name>` is locked by the member while it lives,
-//! `shards/<n>` by the shard's owner, and says which store had the shard last.
+//! `pool.json` holds what all members agree on, `members/<name>` is locked by the member while it lives, and says how
+//! it is reached; `shards/<n>` is locked by the shard's owner, and says which store had the shard last.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -13,10 +12,12 @@ use std::time::{Duration, Instant};
 
 use akri_mqtt_core::pool::{Member, Shard, ShardCount};
 
+use super::peer::{Live, Peer};
+
 /// How long a member's own lock is tried for: others hold it for an instant when they look.
 const PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(20);
-/// What a shard's file says at most.
+/// What the file of a shard or member says at most.
 const MOST_TEXT: u64 = 1 << 10;
 
 /// Why a directory cannot be used.
@@ -170,18 +171,23 @@ impl PoolDir {
         self.shards
     }
 
-    /// Becomes a member. Blocks for a moment if the name is locked.
+    /// Becomes a member that says this of itself. Blocks for a moment if the name is locked.
     ///
     /// # Errors
     /// When another process has the name, or the directory cannot be used.
-    pub fn join(&self, name: &Member) -> Result<Membership> {
+    pub fn join(&self, name: &Member, says: &Peer) -> Result<Membership> {
         let path = self.path.join("members").join(name.as_str());
         let until = Instant::now() + PATIENCE;
         loop {
             let file = open(&path).map_err(failed(&path))?;
             match file.try_lock() {
                 // Whoever had the name may have removed the file meanwhile: the lock of a file that is gone is none.
-                Ok(()) if is_at(&file, &path) => return Ok(Membership { path, _file: file }),
+                Ok(()) if is_at(&file, &path) => {
+                    let text = serde_json::to_vec(says).map_err(io::Error::from);
+                    let written = text.and_then(|text| write(&file, &text));
+                    written.map_err(failed(&path))?;
+                    return Ok(Membership { path, _file: file });
+                }
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) if Instant::now() < until => {}
                 Err(TryLockError::WouldBlock) => {
@@ -194,13 +200,13 @@ impl PoolDir {
         }
     }
 
-    /// The members that live, this process too.
+    /// The members that live, this process too, and what each says of itself.
     ///
     /// # Errors
     /// When the directory cannot be read.
-    pub fn live(&self) -> Result<BTreeSet<Member>> {
+    pub fn live(&self) -> Result<Live> {
         let path = self.path.join("members");
-        let mut live = BTreeSet::new();
+        let mut live = Live::new();
         for entry in fs::read_dir(&path).map_err(failed(&path))? {
             let entry = entry.map_err(failed(&path))?;
             let name = entry.file_name();
@@ -208,9 +214,14 @@ impl PoolDir {
                 continue;
             };
             // A shared lock: those who look do not see each other.
-            let locked = File::open(entry.path()).map(|file| file.try_lock_shared());
-            if matches!(locked, Ok(Err(TryLockError::WouldBlock))) {
-                live.insert(member);
+            let Ok(file) = File::open(entry.path()) else {
+                continue;
+            };
+            if matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)) {
+                // One that is just being written is read at the next look.
+                let says = read(&file).ok();
+                let says = says.and_then(|text| serde_json::from_str(&text).ok());
+                live.insert(member, says);
             }
         }
         Ok(live)
@@ -228,9 +239,7 @@ impl PoolDir {
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(failed(&path)(error)),
         }
-        let mut text = String::new();
-        let read = (&file).take(MOST_TEXT).read_to_string(&mut text);
-        read.map_err(failed(&path))?;
+        let text = read(&file).map_err(failed(&path))?;
         let last = Some(text.trim().to_owned()).filter(|text| !text.is_empty());
         Ok(Some(ShardLock { path, file, last }))
     }
@@ -251,13 +260,7 @@ impl ShardLock {
     /// # Errors
     /// When it cannot be written.
     pub fn enter(&mut self, store: &str) -> Result<()> {
-        let written = self
-            .file
-            .set_len(0)
-            .and_then(|()| self.file.rewind())
-            .and_then(|()| self.file.write_all(store.as_bytes()))
-            .and_then(|()| self.file.sync_all());
-        written.map_err(failed(&self.path))
+        write(&self.file, store.as_bytes()).map_err(failed(&self.path))
     }
 }
 
@@ -265,6 +268,20 @@ fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.create(true).truncate(false).read(true).write(true);
     options.open(path)
+}
+
+fn read(file: &File) -> io::Result<String> {
+    let mut text = String::new();
+    file.take(MOST_TEXT).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Replaces what a file says, durably.
+fn write(mut file: &File, text: &[u8]) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(text)?;
+    file.sync_all()
 }
 
 /// Whether a path still names an open file.
@@ -275,10 +292,18 @@ fn is_at(file: &File, path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn member(name: &str) -> Member {
         Member::parse(name).unwrap()
+    }
+
+    fn says(port: u16) -> Peer {
+        let address = format!("127.0.0.1:{port}").parse().unwrap();
+        let store = format!("store-{port}");
+        Peer { address, store }
     }
 
     fn pool(path: &Path) -> PoolDir {
@@ -311,18 +336,23 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let pool = pool(directory.path());
         let (a, b) = (member("a"), member("b"));
-        let first = pool.join(&a).unwrap();
-        let second = pool.join(&b).unwrap();
-        assert_eq!(pool.live().unwrap(), BTreeSet::from([a.clone(), b.clone()]));
-        let error = pool.join(&a).unwrap_err();
+        let first = pool.join(&a, &says(1)).unwrap();
+        let second = pool.join(&b, &says(20_000)).unwrap();
+        let both = [(a.clone(), Some(says(1))), (b.clone(), Some(says(20_000)))];
+        assert_eq!(pool.live().unwrap(), Live::from(both));
+        let error = pool.join(&a, &says(1)).unwrap_err();
         assert!(matches!(error, PoolDirError::Taken { .. }), "{error}");
         first.leave();
         // As at a kill: the file stays, the lock does not.
         drop(second);
         assert!(pool.live().unwrap().is_empty());
         assert!(directory.path().join("members/b").exists());
-        let _again = pool.join(&b).unwrap();
-        assert_eq!(pool.live().unwrap(), BTreeSet::from([b]));
+        let _again = pool.join(&b, &says(3)).unwrap();
+        let live = pool.live().unwrap();
+        assert_eq!(live, Live::from([(b.clone(), Some(says(3)))]));
+        // It is a member, whatever stands there.
+        fs::write(directory.path().join("members/b"), "{").unwrap();
+        assert_eq!(pool.live().unwrap(), Live::from([(b, None)]));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod directory;
 mod metrics;
+mod peer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::ManuallyDrop;
@@ -16,6 +17,7 @@ use akri_mqtt_core::properties::DeviceSpec;
 use akri_mqtt_runtime::{Condition, Shutdown, usage};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::watch;
 
 use crate::devices_file::{Listed, Source};
 use crate::ingest::Scope;
@@ -25,6 +27,7 @@ use crate::servers::Servers;
 use directory::{Membership, ShardLock};
 pub use directory::{PoolDir, PoolDirError};
 pub use metrics::PoolMetrics;
+pub use peer::{Address, Live, NoAddress, Peer};
 
 /// How often a member looks who else is there. A dead one is replaced so much later.
 const LOOK: Duration = Duration::from_millis(500);
@@ -45,6 +48,10 @@ pub struct Parts<'a> {
     pub metrics: PoolMetrics,
     /// Whether it is a member.
     pub ready: Condition,
+    /// Where the others reach this process.
+    pub address: Address,
+    /// Told who lives.
+    pub live: watch::Sender<Live>,
 }
 
 /// Opens the pool of a directory.
@@ -64,7 +71,11 @@ pub async fn run(parts: Parts<'_>, name: &str, shutdown: &Shutdown) -> anyhow::R
     let directory = Arc::new(parts.directory);
     let membership = blocking(&directory, {
         let me = me.clone();
-        move |directory| directory.join(&me)
+        let says = Peer {
+            address: parts.address,
+            store: parts.monitor.service().store.id().to_owned(),
+        };
+        move |directory| directory.join(&me, &says)
     });
     let membership = membership.await.map_err(usage)?;
     let pool = Pool {
@@ -75,6 +86,7 @@ pub async fn run(parts: Parts<'_>, name: &str, shutdown: &Shutdown) -> anyhow::R
         servers: parts.servers,
         metrics: parts.metrics,
         ready: parts.ready,
+        live: parts.live,
         locks: ManuallyDrop::default(),
         draining: FuturesUnordered::new(),
     };
@@ -89,6 +101,7 @@ struct Pool<'a> {
     servers: Servers,
     metrics: PoolMetrics,
     ready: Condition,
+    live: watch::Sender<Live>,
     /// Given back one by one, else by the end of the process: should this end earlier, sessions may outlive it.
     locks: ManuallyDrop<BTreeMap<Shard, ShardLock>>,
     draining: FuturesUnordered<BoxFuture<'a, Shard>>,
@@ -109,7 +122,14 @@ impl Pool<'_> {
                 }
             }
             match blocking(&self.directory, PoolDir::live).await {
-                Ok(live) => self.act(&live, shutdown).await?,
+                Ok(live) => {
+                    self.act(live.keys(), shutdown).await?;
+                    self.live.send_if_modified(|before| {
+                        let is_new = *before != live;
+                        *before = live;
+                        is_new
+                    });
+                }
                 // Its locks are as good as before.
                 Err(error) => {
                     tracing::warn!(%error, "the members of the pool cannot be seen; shards stay where they are");
@@ -129,16 +149,20 @@ impl Pool<'_> {
     async fn leave(&mut self, membership: Membership, shutdown: &Shutdown) -> anyhow::Result<()> {
         self.ready.not_ready("it leaves the pool");
         membership.leave();
-        let nobody = BTreeSet::new();
-        self.act(&nobody, shutdown).await?;
+        self.act([], shutdown).await?;
         while let Some(shard) = self.draining.next().await {
             self.placement.drained(shard);
-            self.act(&nobody, shutdown).await?;
+            self.act([], shutdown).await?;
         }
         Ok(())
     }
 
-    async fn act(&mut self, live: &BTreeSet<Member>, shutdown: &Shutdown) -> anyhow::Result<()> {
+    async fn act<'m>(
+        &mut self,
+        live: impl IntoIterator<Item = &'m Member> + Clone,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<()> {
+        let size = live.clone().into_iter().count();
         for action in self.placement.decide(live) {
             match action {
                 Action::Claim(shard) => {
@@ -160,11 +184,11 @@ impl Pool<'_> {
             }
         }
         let (held, all) = (self.placement.held().count(), self.directory.shards());
-        self.metrics.members.set(number(live.len()));
+        self.metrics.members.set(number(size));
         self.metrics.held.set(number(held));
-        if !live.is_empty() {
+        if size > 0 {
             self.ready
-                .ready(format!("{held} of {all} shards; {} members", live.len()));
+                .ready(format!("{held} of {all} shards; {size} members"));
         }
         Ok(())
     }
