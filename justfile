@@ -12,6 +12,10 @@ demo *arguments:
 test:
     cargo xtask test
 
+# The tests that take too long to run before every merge
+nightly:
+    cargo xtask nightly
+
 # Format and lints only
 lint:
     cargo fmt --all --check

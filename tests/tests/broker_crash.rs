@@ -257,7 +257,7 @@ async fn twenty_kills_under_load_lose_nothing_with_the_stock_limits_of_mosquitto
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes some minutes: cargo test -p akri-mqtt-tests --test broker_crash -- --ignored"]
+#[ignore = "takes some minutes: cargo xtask nightly"]
 async fn two_hundred_kills_under_load_lose_nothing() {
     killed(Config::new(), 200).await;
 }

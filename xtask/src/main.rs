@@ -28,6 +28,8 @@ use clap::Parser as _;
 enum Task {
     /// Everything that must hold before a merge: format, lints, tests, generated files, dependencies, chart, cluster
     Test(test::Options),
+    /// The tests that take too long to run before every merge
+    Nightly,
     /// Writes the generated files
     Generate {
         /// Writes nothing and fails when a committed file is stale
@@ -54,6 +56,7 @@ enum Task {
 fn main() -> ExitCode {
     let result = match Task::parse() {
         Task::Test(options) => test::run(options),
+        Task::Nightly => test::nightly(),
         Task::Generate { check: true } => generate::check(),
         Task::Generate { check: false } => generate::write(),
         Task::Deps => deps::run(),

@@ -55,6 +55,18 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     report.finish()
 }
 
+/// What takes too long for [`run`]: ignored tests that need no cluster.
+pub fn nightly() -> anyhow::Result<()> {
+    let metadata = Metadata::load()?;
+    tools::mosquitto()?;
+    let mut test = in_root(&metadata);
+    test.args(["test", "--locked", "--package", "akri-mqtt-tests"]);
+    test.args(["--test", "broker_crash", "--", "--ignored"]);
+    let summary = counted(test.env(tools::BINARIES, build(&metadata)?))?;
+    println!("{summary}");
+    Ok(())
+}
+
 fn in_root(metadata: &Metadata) -> Command {
     let mut command = Command::new(cargo());
     command.current_dir(&metadata.workspace_root);
