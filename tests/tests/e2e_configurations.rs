@@ -221,15 +221,7 @@ async fn one_name_in_two_namespaces_shares_devices_without_taking_sessions_over(
         create(&client, &other, "Configuration", robots.object()).await;
         scene.start_devices(&names(2)).await;
         scene.wait_for_running(2).await;
-        until("two pods in the other namespace", SOON, async || {
-            let running = record.running().len();
-            if running == 2 {
-                Ok(())
-            } else {
-                Err(running.to_string())
-            }
-        })
-        .await;
+        record.wait_for_running(2, SOON).await;
         let names: BTreeSet<String> = record.now("Instance").into_keys().collect();
         let own: BTreeSet<String> = scene.record.now("Instance").into_keys().collect();
         assert_eq!(names, own, "equal devices have equal Instances");
@@ -244,15 +236,7 @@ async fn one_name_in_two_namespaces_shares_devices_without_taking_sessions_over(
         // One goes, the other stays.
         delete(&client, &other, "Configuration", "robots", false).await;
         let before = (scene.record.len(), scene.record.fingerprint());
-        until("the other's pods are gone", SOON, async || {
-            let left = record.brokers().len();
-            if left == 0 {
-                Ok(())
-            } else {
-                Err(left.to_string())
-            }
-        })
-        .await;
+        record.wait_for_running(0, SOON).await;
         scene
             .record
             .assert_pods_unchanged(before.0, &before.1, "the twin was deleted");
@@ -292,15 +276,7 @@ async fn namespace_that_may_not_be_read_keeps_no_other_waiting() {
             "subjects": binding[0].data["subjects"],
         });
         create(&client, &other, "RoleBinding", role).await;
-        until("two pods in the other namespace", SOON, async || {
-            let running = record.running().len();
-            if running == 2 {
-                Ok(())
-            } else {
-                Err(running.to_string())
-            }
-        })
-        .await;
+        record.wait_for_running(2, SOON).await;
         akri_mqtt_tests::cluster::scene::remove(&client, &other).await;
     })
     .await;

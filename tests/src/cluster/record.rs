@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use kube::api::DynamicObject;
@@ -12,7 +13,7 @@ use kube::{Client, ResourceExt as _};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
-use super::api;
+use super::{api, until};
 use crate::pod::now_ms;
 
 /// Kinds that the controller writes.
@@ -150,6 +151,19 @@ impl Record {
         let mut pods = self.brokers();
         pods.retain(|_, pod| pod.is_running());
         pods
+    }
+
+    /// Waits until so many of them are there and run.
+    pub async fn wait_for_running(&self, count: usize, deadline: Duration) -> Vec<Change> {
+        until(&format!("{count} pods run"), deadline, async || {
+            let (all, running) = (self.brokers(), self.running());
+            if all.len() == count && running.len() == count {
+                Ok(running.into_values().collect())
+            } else {
+                Err(format!("{} pods, {} running", all.len(), running.len()))
+            }
+        })
+        .await
     }
 
     /// What of the controller's pods must not change.

@@ -176,15 +176,7 @@ impl Scene {
 
     /// The same with another deadline.
     pub async fn wait_for_running_within(&self, count: usize, deadline: Duration) -> Vec<Change> {
-        until(&format!("{count} pods run"), deadline, async || {
-            let (all, running) = (self.record.brokers(), self.record.running());
-            if all.len() == count && running.len() == count {
-                Ok(running.into_values().collect())
-            } else {
-                Err(format!("{} pods, {} running", all.len(), running.len()))
-            }
-        })
-        .await
+        self.record.wait_for_running(count, deadline).await
     }
 
     /// Waits until exactly so many objects of a kind are there.
