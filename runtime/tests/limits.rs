@@ -186,3 +186,54 @@ async fn streams_that_are_opened_and_reset_leave_nothing_behind() {
     let closing = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     assert!(ask(address, closing).await.ends_with("hello"));
 }
+
+/// A field of HTTP/2 whose value has so many bytes, in HPACK (RFC 7541, 6.2.2 and 5.1).
+fn field(length: usize) -> Vec<u8> {
+    let mut field = vec![0, 1, b'x', 0x7f];
+    let mut rest = length - 0x7f;
+    while rest >= 0x80 {
+        field.push(0x80 | u8::try_from(rest & 0x7f).unwrap());
+        rest >>= 7;
+    }
+    field.push(u8::try_from(rest).unwrap());
+    field.resize(field.len() + length, b'y');
+    field
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_large_headers_of_http_2_are_refused() {
+    let asked = Arc::<AtomicUsize>::default();
+    let count = async |State(asked): State<Arc<AtomicUsize>>| {
+        asked.fetch_add(1, Ordering::SeqCst);
+    };
+    let router = Router::new().route("/", get(count));
+    let address = start(router.with_state(Arc::clone(&asked))).await;
+    // 128 KiB are allowed.
+    for (fields, expected) in [(8, 1), (9, 1)] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let mut request = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        request.extend(frame(4, 0, 0, &[]));
+        // GET http://x/ in HPACK, without the end of the headers.
+        request.extend(frame(1, 1, 1, b"\x82\x86\x84\x41\x01x"));
+        for number in 1..=fields {
+            let end = if number == fields { 4 } else { 0 };
+            request.extend(frame(9, end, 1, &field(15_000)));
+        }
+        stream.write_all(&request).await.unwrap();
+        let answered = async {
+            loop {
+                let mut head = [0; 9];
+                stream.read_exact(&mut head).await.unwrap();
+                let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+                let mut payload = vec![0; usize::try_from(length).unwrap()];
+                stream.read_exact(&mut payload).await.unwrap();
+                // HEADERS of the answer, RST_STREAM or GOAWAY.
+                if matches!(head[3], 1 | 3 | 7) {
+                    return;
+                }
+            }
+        };
+        timeout(DEADLINE, answered).await.unwrap();
+        assert_eq!(asked.load(Ordering::SeqCst), expected, "{fields} fields");
+    }
+}

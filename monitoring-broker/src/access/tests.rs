@@ -119,6 +119,25 @@ impl Scene {
             .unwrap_or(Met::NoConnection)
     }
 
+    /// Asks the HTTP port with nothing to show.
+    async fn plain(&self, path: &str) -> Met {
+        let request = Ask {
+            path,
+            ..Ask::default()
+        };
+        self.ask(self.http, request).await
+    }
+
+    /// Asks the HTTP port with a certificate and its key.
+    async fn certified(&self, path: &str, (certificate, key): &(String, String)) -> Met {
+        let request = Ask {
+            path,
+            client: Some((certificate, key)),
+            ..Ask::default()
+        };
+        self.ask(self.http, request).await
+    }
+
     async fn text(&self) -> String {
         let mut registry =
             akri_mqtt_runtime::metrics::registry("test", std::time::SystemTime::now());
@@ -255,32 +274,28 @@ async fn each_port_offers_its_protocols() {
 #[tokio::test]
 async fn new_connections_get_the_new_certificate_and_a_wrong_pair_changes_nothing() {
     let scene = Scene::start(false, false).await;
-    let asked = Ask {
-        path: "/",
-        ..Ask::default()
-    };
     let first = scene.certificate();
-    assert_eq!(scene.ask(scene.http, asked).await, served(&first, ""));
+    assert_eq!(scene.plain("/").await, served(&first, ""));
     let (certificate, key) = scene.authority.issue();
     // As while a Secret is being swapped: the new certificate with the old key.
     scene.write("tls.crt", &certificate);
     scene
         .wait_for_metric("access_reloads_total{result=\"failed\"} 1")
         .await;
-    assert_eq!(scene.ask(scene.http, asked).await, served(&first, ""));
+    assert_eq!(scene.plain("/").await, served(&first, ""));
     // Half written.
     scene.write("tls.key", key.split_at(key.len() / 2).0);
     scene
         .wait_for_metric("access_reloads_total{result=\"failed\"} 2")
         .await;
-    assert_eq!(scene.ask(scene.http, asked).await, served(&first, ""));
+    assert_eq!(scene.plain("/").await, served(&first, ""));
     scene.write("tls.key", &key);
     scene
         .wait_for_metric("access_reloads_total{result=\"ok\"} 1")
         .await;
     let second = scene.certificate();
     assert_ne!(first, second);
-    assert_eq!(scene.ask(scene.http, asked).await, served(&second, ""));
+    assert_eq!(scene.plain("/").await, served(&second, ""));
     scene.tasks.shutdown().trigger();
 }
 
@@ -288,32 +303,17 @@ async fn new_connections_get_the_new_certificate_and_a_wrong_pair_changes_nothin
 async fn everything_but_probes_needs_a_certificate_of_a_known_authority() {
     let scene = Scene::start(true, false).await;
     let certificate = scene.certificate();
-    let (good, good_key) = scene.authority.issue();
-    let (bad, bad_key) = Authority::new().issue();
+    let (good, bad) = (scene.authority.issue(), Authority::new().issue());
     for path in ["/livez", "/readyz", "/metrics"] {
-        let met = scene
-            .ask(
-                scene.http,
-                Ask {
-                    path,
-                    ..Ask::default()
-                },
-            )
-            .await;
+        let met = scene.plain(path).await;
         assert_eq!(met, served(&certificate, ""), "{path}");
     }
     for path in ["/", "/docs", "/openapi.json", "/v1/devices", "/nothing"] {
-        let asked = Ask {
-            path,
-            ..Ask::default()
-        };
-        let met = scene.ask(scene.http, asked).await;
+        let met = scene.plain(path).await;
         assert_eq!(met, Met::Refused("no_certificate"), "{path}");
-        let client = Some((good.as_str(), good_key.as_str()));
-        let met = scene.ask(scene.http, Ask { client, ..asked }).await;
+        let met = scene.certified(path, &good).await;
         assert_eq!(met, served(&certificate, ""), "{path}");
-        let client = Some((bad.as_str(), bad_key.as_str()));
-        let met = scene.ask(scene.http, Ask { client, ..asked }).await;
+        let met = scene.certified(path, &bad).await;
         assert_eq!(met, Met::NoConnection, "{path}");
     }
     // Another authority: who was known is no more.
@@ -321,18 +321,7 @@ async fn everything_but_probes_needs_a_certificate_of_a_known_authority() {
     scene
         .wait_for_metric("access_reloads_total{result=\"ok\"} 1")
         .await;
-    let client = Some((good.as_str(), good_key.as_str()));
-    let met = scene
-        .ask(
-            scene.http,
-            Ask {
-                path: "/",
-                client,
-                ..Ask::default()
-            },
-        )
-        .await;
-    assert_eq!(met, Met::NoConnection);
+    assert_eq!(scene.certified("/", &good).await, Met::NoConnection);
     scene.tasks.shutdown().trigger();
 }
 
@@ -350,16 +339,7 @@ async fn a_token_is_needed_for_data_and_may_be_changed() {
         "/openapi.json",
         "/assets/x.js",
     ] {
-        let met = scene
-            .ask(
-                scene.http,
-                Ask {
-                    path,
-                    ..Ask::default()
-                },
-            )
-            .await;
-        assert_eq!(met, good, "{path}");
+        assert_eq!(scene.plain(path).await, good, "{path}");
     }
     let with = |token| Ask {
         path: "/v1/devices",
@@ -394,6 +374,31 @@ async fn a_token_is_needed_for_data_and_may_be_changed() {
     let wrong = "auth_failures_total{port=\"http\",reason=\"wrong_token\"} 2";
     assert!(text.contains(wrong), "{text}");
     assert!(!text.contains(TOKEN) && !text.contains(second));
+    scene.tasks.shutdown().trigger();
+}
+
+#[tokio::test]
+async fn handshakes_that_stall_are_ended_and_hold_nobody_up() {
+    let scene = Scene::start(false, false).await;
+    let mut stalled = Vec::new();
+    // One after the other they would take longer than is waited for.
+    for number in 0..20 {
+        let mut stream = TcpStream::connect(scene.http).await.unwrap();
+        if number % 2 == 0 {
+            // The head of a ClientHello.
+            stream.write_all(b"\x16\x03\x01\x02\x00").await.unwrap();
+        }
+        stalled.push(stream);
+    }
+    let asked = tokio::time::timeout(DEADLINE, scene.plain("/")).await;
+    assert_eq!(asked.unwrap(), served(&scene.certificate(), ""));
+    for stream in &mut stalled {
+        let closed = tokio::time::timeout(DEADLINE, stream.read(&mut [0])).await;
+        assert!(closed.unwrap().is_ok_and(|read| read == 0));
+    }
+    scene
+        .wait_for_metric("tls_handshake_failures_total{port=\"http\"} 20")
+        .await;
     scene.tasks.shutdown().trigger();
 }
 

@@ -178,13 +178,28 @@ async fn quiet_stream_sends_a_comment_every_15_seconds_with_its_position() {
 }
 
 #[tokio::test]
+async fn who_finds_all_streams_taken_is_told_when_to_ask_again() {
+    let server = Server::start().await;
+    let mut open = Vec::new();
+    while let Ok(watcher) = server.bench.service.watch(Default::default()).await {
+        open.push(watcher);
+    }
+    let (status, head, body) = server.ask("GET", "/v1/stream").await;
+    assert_eq!(status, 429, "{body}");
+    assert!(head.contains("\r\nretry-after: 5\r\n"), "{head}");
+    drop(open);
+    let mut stream = Stream::open(&server, "/v1/stream", "").await;
+    stream.until("plant-a/r2").await;
+}
+
+#[tokio::test]
 async fn shutdown_ends_streams_and_the_server() {
     let server = Server::start().await;
     let mut stream = Stream::open(&server, "/v1/stream", "").await;
     stream.until("plant-a/r2").await;
     server.bench.service.shutdown.trigger();
     stream.until("\r\n0\r\n\r\n").await;
-    timeout(Duration::from_secs(3), server.task)
+    timeout(DEADLINE, server.task)
         .await
         .unwrap()
         .unwrap()
