@@ -199,13 +199,11 @@ async fn the_next_leaders_handler_takes_the_session_over_without_a_fight() {
     second
         .until("the device", |pod| pod.ids() == ["plant-a/a"])
         .await;
-    let begin = Instant::now();
     first
         .until("the first one lets go", |pod| {
             pod.handler.presence("")["requests"] == json!([])
         })
         .await;
-    assert!(begin.elapsed() < Duration::from_secs(4));
     let (fought, connected) = (connects(&server, &ids[0]), Instant::now());
     assert!(fought <= 6, "{fought} connects");
     second

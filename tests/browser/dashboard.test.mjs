@@ -314,13 +314,7 @@ test('messages that are lost are shown as missing', LIMIT, async () => {
 test('a thousand messages a second do not freeze it and do not pile up', LIMIT, async () => {
   const page = await openRobot()
   await shows(page, '#device-stream', /live/)
-  const every = 20
-  let sent = 0
-  const timer = setInterval(() => {
-    for (let of = 0; of < every; of += 1) robot.say('data', JSON.stringify({ axis: sent += 1 }), { qos: 0 })
-  }, every)
-  await until('they come', async () => Number((await text(page, '#chart-sum')).match(/^Last (\d+)/)?.[1]) > 2_000)
-  const longest = await page.evaluate(() => new Promise((resolve) => {
+  const longestFrame = () => page.evaluate(() => new Promise((resolve) => {
     const [end, gaps] = [performance.now() + 3_000, []]
     let last = performance.now()
     const frame = (now) => {
@@ -331,9 +325,18 @@ test('a thousand messages a second do not freeze it and do not pile up', LIMIT, 
     }
     requestAnimationFrame(frame)
   }))
+  const idle = await longestFrame()
+  const every = 20
+  let sent = 0
+  const timer = setInterval(() => {
+    for (let of = 0; of < every; of += 1) robot.say('data', JSON.stringify({ axis: sent += 1 }), { qos: 0 })
+  }, every)
+  await until('they come', async () => Number((await text(page, '#chart-sum')).match(/^Last (\d+)/)?.[1]) > 2_000)
+  const busy = await longestFrame()
   clearInterval(timer)
-  console.log(`# longest time between two frames at 1,000 messages a second: ${longest.toFixed(0)} ms`)
-  assert.ok(longest < 1_000, `${longest} ms`)
+  const measured = `${busy.toFixed(0)} ms at 1,000 messages a second, ${idle.toFixed(0)} ms at none`
+  console.log(`# longest time between two frames: ${measured}`)
+  assert.ok(busy < 1_000 + 10 * idle, measured)
   await shows(page, '#values', new RegExp(`axis\\s+${sent}\\b`))
   assert.ok(await page.locator('#messages li').count() <= 200)
   await page.clean()

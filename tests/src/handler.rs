@@ -220,17 +220,17 @@ impl HandlerProcess {
         }
     }
 
-    /// SIGTERM, and the exit status with the time it took.
+    /// SIGTERM, and the exit status.
     ///
     /// # Panics
     /// When it does not end.
     #[allow(clippy::expect_used)]
-    pub async fn terminate(&mut self) -> (ExitStatus, Duration) {
+    pub async fn terminate(&mut self) -> ExitStatus {
         let begin = Instant::now();
         self.signal("TERM");
         loop {
             if let Some(status) = self.child.try_wait().expect("it is our child") {
-                return (status, begin.elapsed());
+                return status;
             }
             assert!(
                 begin.elapsed() < DEADLINE,

@@ -302,11 +302,7 @@ async fn half_open_link_is_noticed_by_the_watchdog() {
         "{:?}",
         watched.errors
     );
-    assert!(
-        (Duration::from_secs(2)..Duration::from_secs(5)).contains(&began.elapsed()),
-        "{:?}",
-        began.elapsed()
-    );
+    assert!(began.elapsed() >= Duration::from_secs(2));
     proxy.pass();
     proxy.cut();
     watched.until_subscribed().await;

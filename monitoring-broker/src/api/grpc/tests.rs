@@ -410,7 +410,7 @@ async fn shutdown_ends_streams_and_the_server() {
             .unwrap()
             .is_none()
     );
-    timeout(Duration::from_secs(3), server.task)
+    timeout(DEADLINE, server.task)
         .await
         .unwrap()
         .unwrap()
