@@ -1,7 +1,5 @@
 //! The gRPC front over real sockets: every call, health, reflection, errors.
 
-use std::time::Duration;
-
 use akri_mqtt_proto::monitoring as pb;
 use pb::monitoring_client::MonitoringClient;
 use pb::{watch_request, watch_response};
