@@ -1,7 +1,7 @@
 //! The Redis sink.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use akri_mqtt_tests::certificates::Authority;
 use akri_mqtt_tests::servers::Redis;
@@ -282,10 +282,10 @@ async fn frozen_redis_does_not_hold_ingestion_nor_the_stop() {
         broker.metric("store_messages_total") == 10_000.0
     })
     .await;
-    let stopped = std::time::Instant::now();
+    let stopped = Instant::now();
     assert_eq!(broker.stop(), Some(0));
     // In time, but for what a busy machine adds.
-    assert!(stopped.elapsed() < std::time::Duration::from_secs(20));
+    assert!(stopped.elapsed() < Duration::from_secs(20));
     redis.thaw();
     broker.restart().await;
     until("all", || latest(&redis)["payload"] == 9_999).await;
