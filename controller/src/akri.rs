@@ -21,7 +21,7 @@ use kube::runtime::{WatchStreamExt as _, watcher as watch_objects};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use crate::api_error::watch_words;
+use akri_mqtt_cluster::watch_words;
 
 /// The label by which Akri's pods are found.
 const LABEL: &str = "app.kubernetes.io/name";

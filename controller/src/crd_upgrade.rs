@@ -16,8 +16,8 @@ use kube::{Api, Client};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use crate::api_error::{is_forbidden, words};
 use crate::names::MANAGER;
+use akri_mqtt_cluster::{is_forbidden, words};
 
 /// How long a definition may take until it is served.
 const SERVED_WITHIN: Duration = Duration::from_secs(30);

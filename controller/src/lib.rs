@@ -2,7 +2,6 @@
 
 pub mod admin;
 pub mod akri;
-mod api_error;
 pub mod args;
 pub mod court;
 pub mod crd_upgrade;

@@ -24,6 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("akri-mqtt-runtime", &[]),
     (PROTO, &[]),
     ("akri-mqtt-crds", &[]),
+    ("akri-mqtt-cluster", &[]),
     (SESSION, &[CORE]),
     (
         "akri-mqtt-discovery-handler",
@@ -31,11 +32,24 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "akri-mqtt-monitoring-broker",
-        &[CORE, SESSION, "akri-mqtt-runtime", PROTO],
+        &[
+            CORE,
+            SESSION,
+            "akri-mqtt-runtime",
+            PROTO,
+            "akri-mqtt-crds",
+            "akri-mqtt-cluster",
+        ],
     ),
     (
         "akri-mqtt-controller",
-        &[CORE, "akri-mqtt-runtime", PROTO, "akri-mqtt-crds"],
+        &[
+            CORE,
+            "akri-mqtt-runtime",
+            PROTO,
+            "akri-mqtt-crds",
+            "akri-mqtt-cluster",
+        ],
     ),
     (
         CLI,
@@ -371,13 +385,21 @@ mod tests {
     }
 
     #[test]
-    fn crds_are_known_to_controller_cli_and_xtask_only() {
+    fn crds_are_known_to_those_who_talk_to_the_cluster_and_to_xtask_only() {
         let users: Vec<_> = MAY_USE
             .iter()
             .filter(|(_, used)| used.contains(&"akri-mqtt-crds"))
             .map(|(user, _)| *user)
             .collect();
-        assert_eq!(users, ["akri-mqtt-controller", CLI, "xtask"]);
+        assert_eq!(
+            users,
+            [
+                "akri-mqtt-monitoring-broker",
+                "akri-mqtt-controller",
+                CLI,
+                "xtask"
+            ]
+        );
         let broken = workspace(&[
             ("akri-mqtt-discovery-handler", &["akri-mqtt-crds"]),
             ("akri-mqtt-crds", &[]),

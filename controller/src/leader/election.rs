@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use akri_mqtt_cluster::{Observed, Record};
 
 /// The times of the election.
 #[derive(Clone, Copy, Debug)]
@@ -34,23 +34,6 @@ impl Default for Timing {
     }
 }
 
-/// The longest promise of a holder that is believed; a Lease that was edited by hand must not lock
-/// everybody out.
-const LONGEST_LEASE: Duration = Duration::from_secs(120);
-
-/// What a Lease says, as far as the election cares.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Record {
-    /// Who holds it; none when it was given back.
-    pub holder: Option<Arc<str>>,
-    /// How long the holder may be silent, if it says so.
-    pub lease: Option<Duration>,
-    /// The holder's clock at its last renewal: only ever compared for being equal.
-    pub renewed: Option<Timestamp>,
-    /// How often the Lease changed hands.
-    pub transitions: i32,
-}
-
 /// What to do with a Lease that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Move {
@@ -68,7 +51,7 @@ pub enum Move {
 pub struct Election {
     identity: Arc<str>,
     timing: Timing,
-    seen: Option<(Record, Instant)>,
+    seen: Option<Observed>,
     claimed: Option<Instant>,
 }
 
@@ -86,29 +69,31 @@ impl Election {
 
     /// The Lease as it was read at `now`.
     pub fn on_read(&mut self, record: Record, now: Instant) -> Move {
-        let since = match &self.seen {
-            Some((seen, since)) if *seen == record => *since,
-            _ => now,
+        let transitions = record.transitions;
+        let holder = record.holder.clone();
+        let seen = match &mut self.seen {
+            Some(seen) => {
+                seen.see(record, now);
+                seen
+            }
+            seen => seen.insert(Observed::new(record, now)),
         };
-        let claim = match &record.holder {
-            None => Some(record.transitions),
-            Some(holder) if *holder == self.identity => Some(record.transitions),
+        let claim = match holder {
+            None => Some(transitions),
+            Some(holder) if holder == self.identity => Some(transitions),
             Some(_) => {
                 // Whatever we believed, the Lease is another one's.
                 self.claimed = None;
-                let promised = record.lease.unwrap_or(self.timing.lease);
-                let patience = promised.min(LONGEST_LEASE);
-                (now.saturating_duration_since(since) >= patience)
-                    .then(|| record.transitions.saturating_add(1))
+                seen.is_stale(self.timing.lease, now)
+                    .then(|| transitions.saturating_add(1))
             }
         };
-        self.seen = Some((record, since));
         claim.map_or(Move::Wait, |transitions| Move::Claim { transitions })
     }
 
     /// A claim whose request began at `begun` went through.
     pub fn on_claimed(&mut self, record: Record, begun: Instant) {
-        self.seen = Some((record, begun));
+        self.seen = Some(Observed::new(record, begun));
         self.claimed = Some(begun);
     }
 
@@ -132,12 +117,14 @@ impl Election {
     /// Who holds the Lease as far as is known.
     #[must_use]
     pub fn holder(&self) -> Option<&Arc<str>> {
-        self.seen.as_ref()?.0.holder.as_ref()
+        self.seen.as_ref()?.record().holder.as_ref()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
 
     const S: Duration = Duration::from_secs(1);

@@ -1,13 +1,13 @@
 //! Leader election by a Lease (`coordination.k8s.io/v1`). In: a name, the cluster. Out: whether this
 //! process leads, and who does. Who must not act without it asks [`Leadership::leading`]; the
-//! decisions are in [`election`], the Lease itself is in [`lease`].
+//! decisions are in [`election`].
 
 pub mod election;
-pub mod lease;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use akri_mqtt_cluster::{Failure, InNamespace, Leases, Record, lease};
 use akri_mqtt_runtime::Tasks;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -15,8 +15,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use election::{Election, Move, Record, Timing};
-use lease::{Failure, InCluster, Leases};
+use election::{Election, Move, Timing};
 
 /// A request that hangs is given up early enough for another one before the deadline.
 const REQUEST_WITHIN: Duration = Duration::from_secs(4);
@@ -55,9 +54,10 @@ impl Leadership {
     /// Takes part in the election until [`Leadership::release`].
     #[must_use]
     pub fn start(settings: &Settings, client: kube::Client, tasks: &Tasks) -> Self {
-        let leases = InCluster::new(client, &settings.namespace, &settings.name);
+        let leases = InNamespace::new(client, &settings.namespace);
         let identity = format!("{}_{:08x}", settings.pod, rand::random::<u32>());
-        Self::join(leases, identity.into(), Timing::default(), tasks)
+        let name = settings.name.clone();
+        Self::join((leases, name), identity.into(), Timing::default(), tasks)
     }
 
     /// Leads without asking anybody: `--leader-elect=false`.
@@ -76,15 +76,21 @@ impl Leadership {
         }
     }
 
-    /// Takes part with any store of Leases.
+    /// Takes part with any store of Leases, in which the Lease has this name.
     #[must_use]
-    pub fn join<L: Leases>(leases: L, identity: Arc<str>, timing: Timing, tasks: &Tasks) -> Self {
+    pub fn join<L: Leases>(
+        (leases, name): (L, String),
+        identity: Arc<str>,
+        timing: Timing,
+        tasks: &Tasks,
+    ) -> Self {
         let (leading, is_leading) = watch::channel(false);
         let (holder, held_by) = watch::channel(None);
         let (running, stopped) = watch::channel(());
         let stop = CancellationToken::new();
         let candidate = Candidate {
             leases,
+            name,
             timing,
             election: Election::new(Arc::clone(&identity), timing),
             identity: Arc::clone(&identity),
@@ -145,6 +151,8 @@ impl Drop for Leadership {
 
 struct Candidate<L> {
     leases: L,
+    /// Of the Lease.
+    name: String,
     timing: Timing,
     election: Election,
     identity: Arc<str>,
@@ -190,7 +198,7 @@ impl<L: Leases> Candidate<L> {
             Some(last) if lease::record(&last).holder.as_ref() == Some(&self.identity) => {
                 Some(last)
             }
-            _ => self.leases.read().await?,
+            _ => self.leases.read(&self.name).await?,
         };
         let record = current.as_ref().map(lease::record).unwrap_or_default();
         let begun = Instant::now().into_std();
@@ -204,7 +212,7 @@ impl<L: Leases> Candidate<L> {
             transitions,
         };
         let claimed = lease::lease(current.as_ref(), &claim);
-        let written = self.leases.write(claimed).await?;
+        let written = self.leases.write(&self.name, claimed).await?;
         self.election.on_claimed(claim, begun);
         Ok(Some(written))
     }
@@ -258,7 +266,7 @@ impl<L: Leases> Candidate<L> {
             return;
         }
         let given_back = async {
-            let current = self.leases.read().await?;
+            let current = self.leases.read(&self.name).await?;
             let Some(current) = current else {
                 return Ok(());
             };
@@ -273,7 +281,7 @@ impl<L: Leases> Candidate<L> {
                 transitions: before.transitions,
             };
             let free = lease::lease(Some(&current), &free);
-            self.leases.write(free).await.map(drop)
+            self.leases.write(&self.name, free).await.map(drop)
         };
         match timeout(RELEASE_WITHIN, given_back).await {
             Ok(Ok(())) => tracing::info!("the Lease is given back"),

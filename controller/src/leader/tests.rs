@@ -37,7 +37,12 @@ impl Server {
             server: self.clone(),
             name,
         };
-        let leadership = Leadership::join(leases, name.into(), Timing::default(), &tasks);
+        let leadership = Leadership::join(
+            (leases, "x".to_owned()),
+            name.into(),
+            Timing::default(),
+            &tasks,
+        );
         Candidate { leadership, tasks }
     }
 }
@@ -61,14 +66,14 @@ impl Connection {
 }
 
 impl Leases for Connection {
-    async fn read(&self) -> Result<Option<Lease>, Failure> {
+    async fn read(&self, _: &str) -> Result<Option<Lease>, Failure> {
         self.reach().await?;
         let mut shared = self.server.lock();
         shared.reads += 1;
         Ok(shared.lease.clone())
     }
 
-    async fn write(&self, mut lease: Lease) -> Result<Lease, Failure> {
+    async fn write(&self, _: &str, mut lease: Lease) -> Result<Lease, Failure> {
         self.reach().await?;
         let mut shared = self.server.lock();
         let current = shared

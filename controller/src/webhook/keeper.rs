@@ -21,8 +21,8 @@ use tokio::time::sleep;
 
 use super::Settings;
 use super::certificate::{CertificateError, Material};
-use crate::api_error::words;
 use crate::names::MANAGER;
+use akri_mqtt_cluster::words;
 
 /// How often the Secret is read; a rotation by another replica is seen within this time.
 const EVERY: Duration = Duration::from_secs(60);

@@ -1,17 +1,20 @@
-//! The Lease in the API server. In: a name, records. Out: the Lease as it stands, or that somebody
-//! else was faster.
+//! Leases in the API server (`coordination.k8s.io/v1`). In: names, records. Out: the Lease as it stands, or that
+//! somebody else was faster. Who may hold one is the callers'.
 
 use std::future::Future;
 use std::time::Duration;
 
+use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Api;
-use kube::api::PostParams;
+use kube::api::{DeleteParams, PostParams, Preconditions};
+use kube::runtime::watcher::{Config, Event};
 
-use super::election::Record;
-use crate::api_error::words;
+use crate::follow::{Quiet, follow};
+use crate::observed::Record;
+use crate::words::words;
 
 /// Why a request did not go through.
 #[derive(Debug, thiserror::Error)]
@@ -27,63 +30,111 @@ pub enum Failure {
     Other(String),
 }
 
-/// Where the Lease is kept.
+/// Where Leases are kept.
 pub trait Leases: Send + Sync + 'static {
     /// The Lease, if there is one.
-    fn read(&self) -> impl Future<Output = Result<Option<Lease>, Failure>> + Send;
+    fn read(&self, name: &str) -> impl Future<Output = Result<Option<Lease>, Failure>> + Send;
 
     /// Makes the Lease, or replaces the version that it names.
-    fn write(&self, lease: Lease) -> impl Future<Output = Result<Lease, Failure>> + Send;
+    fn write(
+        &self,
+        name: &str,
+        lease: Lease,
+    ) -> impl Future<Output = Result<Lease, Failure>> + Send;
 }
 
-/// The Lease of this name in the cluster.
+/// Leases that several processes share.
+pub trait SharedLeases: Leases + Clone {
+    /// Deletes the Lease in the version that it names. One that is gone is no failure.
+    fn delete(&self, name: &str, lease: &Lease)
+    -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Those with a label, now and ever after; see [`follow`].
+    fn follow(
+        &self,
+        label: &str,
+        quiet: Quiet,
+        report: impl Fn(Option<String>) + Send + Sync + 'static,
+    ) -> BoxStream<'static, Event<Lease>>;
+}
+
+/// The Leases of a namespace.
 #[derive(Clone, Debug)]
-pub struct InCluster {
+pub struct InNamespace {
     api: Api<Lease>,
-    name: String,
 }
 
-impl InCluster {
-    /// The Lease `name` in `namespace`.
+impl InNamespace {
+    /// Those of this one.
     #[must_use]
-    pub fn new(client: kube::Client, namespace: &str, name: &str) -> Self {
+    pub fn new(client: kube::Client, namespace: &str) -> Self {
         Self {
             api: Api::namespaced(client, namespace),
-            name: name.to_owned(),
         }
     }
 }
 
-impl Leases for InCluster {
-    async fn read(&self) -> Result<Option<Lease>, Failure> {
-        self.api.get_opt(&self.name).await.map_err(failure)
+impl Leases for InNamespace {
+    async fn read(&self, name: &str) -> Result<Option<Lease>, Failure> {
+        let read = self.api.get_opt(name).await;
+        read.map_err(|error| Failure::Other(words(&error)))
     }
 
-    async fn write(&self, mut lease: Lease) -> Result<Lease, Failure> {
+    async fn write(&self, name: &str, mut lease: Lease) -> Result<Lease, Failure> {
         let parameters = PostParams::default();
-        lease.metadata.name = Some(self.name.clone());
+        lease.metadata.name = Some(name.to_owned());
         if lease.metadata.resource_version.is_some() {
-            let replaced = self.api.replace(&self.name, &parameters, &lease).await;
-            replaced.map_err(failure)
+            let replaced = self.api.replace(name, &parameters, &lease).await;
+            replaced.map_err(|error| changed(&error, is_not_found(&error)))
         } else {
+            // Not found is its namespace.
             let made = self.api.create(&parameters, &lease).await;
-            made.map_err(failure)
+            made.map_err(|error| changed(&error, false))
         }
     }
 }
 
-fn failure(error: kube::Error) -> Failure {
-    match &error {
-        kube::Error::Api(status)
-            if status.is_conflict() || status.is_already_exists() || status.is_not_found() =>
-        {
+impl SharedLeases for InNamespace {
+    async fn delete(&self, name: &str, lease: &Lease) -> Result<(), Failure> {
+        let parameters = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: lease.metadata.uid.clone(),
+                resource_version: lease.metadata.resource_version.clone(),
+            }),
+            ..DeleteParams::default()
+        };
+        match self.api.delete(name, &parameters).await {
+            Err(error) if !is_not_found(&error) => Err(changed(&error, false)),
+            _ => Ok(()),
+        }
+    }
+
+    fn follow(
+        &self,
+        label: &str,
+        quiet: Quiet,
+        report: impl Fn(Option<String>) + Send + Sync + 'static,
+    ) -> BoxStream<'static, Event<Lease>> {
+        let config = Config::default().labels(label);
+        follow(self.api.clone(), config, quiet, report)
+    }
+}
+
+fn is_not_found(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.is_not_found())
+}
+
+fn changed(error: &kube::Error, gone: bool) -> Failure {
+    match error {
+        kube::Error::Api(status) if status.is_conflict() || status.is_already_exists() => {
             Failure::Conflict
         }
-        _ => Failure::Other(words(&error)),
+        _ if gone => Failure::Conflict,
+        _ => Failure::Other(words(error)),
     }
 }
 
-/// What a Lease says to the election.
+/// What a Lease says.
 #[must_use]
 pub fn record(lease: &Lease) -> Record {
     let spec = lease.spec.clone().unwrap_or_default();
