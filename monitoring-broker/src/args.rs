@@ -85,6 +85,9 @@ pub struct Args {
     /// Share the devices of --devices-file with the other processes that name this directory
     #[arg(long, value_name = "DIR", requires = "devices_file")]
     pub pool_dir: Option<PathBuf>,
+    /// Share the devices of this Configuration's Instances, in the pod's namespace, with the other processes that name it; its annotation mqtt.akri.sh/shards counts before --shards
+    #[arg(long, value_name = "CONFIGURATION", conflicts_with_all = ["devices_file", "pool_dir", "device_id", "server_url", "topic"])]
+    pub pool: Option<String>,
     /// Parts that a new pool's devices fall into; each is an MQTT session that moves as a whole
     #[arg(long, value_name = "NUMBER", default_value = "64")]
     pub shards: ShardCount,
@@ -140,7 +143,7 @@ impl Args {
             })
     }
 
-    /// Where the devices come from: the file if there is one, else flags and environment.
+    /// Where the devices come from: a Configuration or the file if there is one, else flags and environment.
     ///
     /// # Errors
     /// Everything that is missing or wrong.
@@ -148,9 +151,10 @@ impl Args {
         &self,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<From, UsageError> {
-        match &self.devices_file {
-            None => self.devices(environment).map(From::Environment),
-            Some(file) => {
+        match (&self.pool, &self.devices_file) {
+            (Some(configuration), _) => Ok(From::Configuration(configuration.clone())),
+            (None, None) => self.devices(environment).map(From::Environment),
+            (None, Some(file)) => {
                 let opened = DevicesFile::open(file);
                 let opened = opened.map_err(|error| usage(format!("--devices-file {error}")))?;
                 Ok(From::File(Box::new(opened)))

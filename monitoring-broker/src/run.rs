@@ -36,7 +36,8 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let opened = Monitor::open(args.options()?, Health::new(), Arc::clone(&tasks)).await;
     let monitor = opened.map_err(MonitorError::or_usage)?;
     monitor.register(&mut registry);
-    let watching = Watching::new(devices, &args, &monitor, &mut registry, grpc.local_addr()?)?;
+    let address = grpc.local_addr()?;
+    let watching = Watching::new(devices, &args, &monitor, &mut registry, address).await?;
     // What is watched ends first, in its own order; the tasks that it needs end after it. One that dies ends both.
     let (stop, ended) = (asked.clone(), tasks.shutdown().clone());
     tasks.spawn("stop", async move {

@@ -1,6 +1,7 @@
-//! The devices of a file as they stand: the last good list, and what a new one changes. In: a file that is
-//! looked at. Out: what is to be watched, and no longer watched.
+//! The devices of a list as they stand, and what changes. In: a file that is looked at, or the Instances of a
+//! Configuration. Out: what is to be watched, and no longer watched.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use akri_mqtt_core::identity::DeviceId;
@@ -9,18 +10,25 @@ use akri_mqtt_runtime::Shutdown;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use tokio::task::JoinHandle;
+use tokio::time::{Interval, MissedTickBehavior};
 
-use super::{DevicesFile, FileError, Listed};
+use crate::devices_file::{DevicesFile, FileError};
+use crate::instances::Instances;
 use crate::monitor::Monitor;
 use crate::servers::Servers;
 
-/// How often the file is looked at where nothing else gives the beat.
+/// How often a file is looked at.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// What a list of devices counts.
+/// The devices of a list.
+pub type Listed = BTreeMap<DeviceId, DeviceSpec>;
+
+/// What a list counts.
 #[derive(Clone, Debug, Default)]
 pub struct SourceMetrics {
     devices: Gauge,
+    refused: Gauge,
     errors: Counter,
 }
 
@@ -29,8 +37,13 @@ impl SourceMetrics {
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "devices_listed",
-            "Devices in the file of --devices-file as it was last good",
+            "Devices in the file of --devices-file as it was last good, or of the Instances of --pool",
             self.devices.clone(),
+        );
+        registry.register(
+            "devices_refused",
+            "Instances of --pool that cannot be read, or name the device of another one",
+            self.refused.clone(),
         );
         registry.register(
             "devices_file_errors",
@@ -40,10 +53,44 @@ impl SourceMetrics {
     }
 }
 
+/// What is to be done about a change, the first part first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Changes {
+    /// No longer there.
+    pub gone: BTreeSet<DeviceId>,
+    /// New, or other than they were.
+    pub new: Listed,
+}
+
+impl Changes {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.gone.is_empty() && self.new.is_empty()
+    }
+
+    fn between(before: &Listed, now: &Listed) -> Self {
+        let gone = before.keys().filter(|id| !now.contains_key(id));
+        let new = now.iter();
+        let new = new.filter(|(id, device)| before.get(id) != Some(device));
+        Self {
+            gone: gone.cloned().collect(),
+            new: new
+                .map(|(id, device)| (id.clone(), device.clone()))
+                .collect(),
+        }
+    }
+}
+
+/// Where the list comes from.
+enum Feed {
+    File(LookedAt),
+    Instances(Box<Instances>),
+}
+
 /// See the module.
 pub struct Source {
-    /// None while it is being looked at.
-    file: Option<DevicesFile>,
+    feed: Feed,
     listed: Listed,
     metrics: SourceMetrics,
 }
@@ -51,9 +98,9 @@ pub struct Source {
 impl Source {
     /// A file that was opened.
     #[must_use]
-    pub fn new((file, listed): (DevicesFile, Listed), metrics: SourceMetrics) -> Self {
+    pub fn of_file((file, listed): (DevicesFile, Listed), metrics: SourceMetrics) -> Self {
         let source = Self {
-            file: Some(file),
+            feed: Feed::File(LookedAt::new(file)),
             listed,
             metrics,
         };
@@ -61,66 +108,60 @@ impl Source {
         source
     }
 
-    /// The last good list.
+    /// Instances, of which none is known yet.
+    #[must_use]
+    pub fn of_instances(instances: Instances, metrics: SourceMetrics) -> Self {
+        Self {
+            feed: Feed::Instances(Box::new(instances)),
+            listed: Listed::new(),
+            metrics,
+        }
+    }
+
+    /// The list as it stands: of a file the last good one.
     #[must_use]
     pub fn listed(&self) -> &Listed {
         &self.listed
     }
 
-    /// Looks at the file. Returns the list before if there is a new one.
-    pub async fn look(&mut self) -> Option<Listed> {
-        let mut file = self.file.take()?;
-        let looked = tokio::task::spawn_blocking(move || {
-            let looked = file.look();
-            (file, looked)
-        });
-        let (file, looked) = match looked.await {
-            Ok(looked) => looked,
-            Err(error) => {
-                tracing::error!(%error, "the list of devices is not looked at any more");
-                return None;
-            }
-        };
-        self.file = Some(file);
-        match looked? {
-            Ok(listed) => {
-                tracing::info!(devices = listed.len(), "the list of devices has changed");
-                let before = std::mem::replace(&mut self.listed, listed);
-                self.count();
-                Some(before)
-            }
-            Err(error) => {
-                self.refused(&error);
-                None
-            }
+    /// Waits until there is a list.
+    pub async fn known(&mut self) {
+        if let Feed::Instances(_) = self.feed {
+            self.changed().await;
         }
     }
 
-    fn refused(&self, error: &FileError) {
-        self.metrics.errors.inc();
-        tracing::error!(%error, "the list of devices is wrong; the last good one stands");
+    /// Waits for a change. May be dropped and called again at any time.
+    pub async fn changed(&mut self) -> Changes {
+        let changes = match &mut self.feed {
+            Feed::Instances(instances) => {
+                let changes = instances.changed(&mut self.listed).await;
+                self.metrics.refused.set(number(instances.refused()));
+                changes
+            }
+            Feed::File(file) => loop {
+                match file.changed().await {
+                    Ok(listed) => {
+                        tracing::info!(devices = listed.len(), "the list of devices has changed");
+                        let before = std::mem::replace(&mut self.listed, listed);
+                        break Changes::between(&before, &self.listed);
+                    }
+                    Err(error) => {
+                        self.metrics.errors.inc();
+                        tracing::error!(%error, "the list of devices is wrong; the last good one stands");
+                    }
+                }
+            },
+        };
+        self.count();
+        changes
     }
 
     fn count(&self) {
-        let count = i64::try_from(self.listed.len()).unwrap_or(i64::MAX);
-        self.metrics.devices.set(count);
+        self.metrics.devices.set(number(self.listed.len()));
     }
 
-    /// Which devices have gone since a list, and which are new or other than they were.
-    #[must_use]
-    pub fn changes(&self, before: &Listed) -> (Vec<DeviceId>, Vec<DeviceSpec>) {
-        let gone = before.keys().filter(|id| !self.listed.contains_key(id));
-        let new = self
-            .listed
-            .iter()
-            .filter(|(id, device)| before.get(id) != Some(device));
-        (
-            gone.cloned().collect(),
-            new.map(|(_, device)| device.clone()).collect(),
-        )
-    }
-
-    /// Watches all devices of the file until the shutdown: for a process that is in no pool.
+    /// Watches all devices of the list until the shutdown: for a process that is in no pool.
     ///
     /// # Errors
     /// When the store fails.
@@ -130,22 +171,72 @@ impl Source {
         mut servers: Servers,
         shutdown: &Shutdown,
     ) -> anyhow::Result<()> {
-        let mut before = Listed::new();
+        let mut changes = Changes::between(&Listed::new(), &self.listed);
         loop {
-            let (gone, new) = self.changes(&before);
-            for id in &gone {
+            for id in &changes.gone {
                 monitor.remove(id).await?;
             }
+            let new = changes.new.into_values().collect();
             monitor.add_all(servers.admit_all(new)).await?;
-            before = loop {
-                tokio::select! {
-                    () = shutdown.triggered() => return Ok(()),
-                    () = tokio::time::sleep(LOOK) => {}
-                }
-                if let Some(before) = self.look().await {
-                    break before;
-                }
+            changes = tokio::select! {
+                () = shutdown.triggered() => return Ok(()),
+                changes = self.changed() => changes,
             };
         }
     }
+}
+
+/// A file that is looked at again and again, beside everything else: a disk may be slow.
+struct LookedAt {
+    /// None while it is being looked at, or when that has died.
+    file: Option<DevicesFile>,
+    looking: Option<JoinHandle<Looked>>,
+    beat: Interval,
+}
+
+type Looked = (DevicesFile, Option<Result<Listed, FileError>>);
+
+impl LookedAt {
+    fn new(file: DevicesFile) -> Self {
+        let mut beat = tokio::time::interval(LOOK);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            file: Some(file),
+            looking: None,
+            beat,
+        }
+    }
+
+    /// What is new in it, or wrong.
+    async fn changed(&mut self) -> Result<Listed, FileError> {
+        loop {
+            if let Some(looking) = &mut self.looking {
+                let looked = looking.await;
+                self.looking = None;
+                match looked {
+                    Ok((file, looked)) => {
+                        self.file = Some(file);
+                        if let Some(looked) = looked {
+                            return looked;
+                        }
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "the list of devices is not looked at any more");
+                    }
+                }
+            }
+            self.beat.tick().await;
+            let Some(mut file) = self.file.take() else {
+                return std::future::pending().await;
+            };
+            self.looking = Some(tokio::task::spawn_blocking(move || {
+                let looked = file.look();
+                (file, looked)
+            }));
+        }
+    }
+}
+
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }

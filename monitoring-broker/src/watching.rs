@@ -4,15 +4,18 @@
 use std::net::SocketAddr;
 
 use akri_mqtt_core::properties::DeviceSpec;
-use akri_mqtt_runtime::Shutdown;
 use akri_mqtt_runtime::metrics::Registry;
+use akri_mqtt_runtime::{Shutdown, usage};
+use kube::Client;
 use tokio::sync::watch;
 
 use crate::args::Args;
-use crate::devices_file::{DevicesFile, Listed, Source, SourceMetrics};
+use crate::devices_file::DevicesFile;
+use crate::instances::Instances;
 use crate::monitor::Monitor;
-use crate::pool::{self, PoolMetrics};
+use crate::pool::{self, Cluster, Place, PoolMetrics};
 use crate::servers::{Admitted, Servers};
+use crate::source::{Listed, Source, SourceMetrics};
 
 /// Where devices come from, as the command line says.
 pub enum From {
@@ -20,6 +23,8 @@ pub enum From {
     Environment(Vec<DeviceSpec>),
     /// `--devices-file`, which was read once.
     File(Box<(DevicesFile, Listed)>),
+    /// `--pool`
+    Configuration(String),
 }
 
 /// See the module.
@@ -37,7 +42,7 @@ impl<'a> Watching<'a> {
     ///
     /// # Errors
     /// Wrong usage.
-    pub fn new(
+    pub async fn new(
         from: From,
         args: &Args,
         monitor: &'a Monitor,
@@ -45,24 +50,35 @@ impl<'a> Watching<'a> {
         grpc: SocketAddr,
     ) -> anyhow::Result<Self> {
         let mut servers = Servers::new(args.credentials_dir.clone(), monitor.tasks());
-        let opened = match from {
+        let metrics = SourceMetrics::default();
+        let (place, source) = match from {
             From::Environment(devices) => {
                 let admitted = devices.into_iter().map(|device| servers.admit(device));
                 return Ok(Self::Environment(admitted.collect::<Result<_, _>>()?));
             }
-            From::File(opened) => *opened,
-        };
-        let metrics = SourceMetrics::default();
-        metrics.register(registry);
-        let source = Source::new(opened, metrics);
-        let Some(directory) = &args.pool_dir else {
-            return Ok(Self::File(Box::new((source, servers))));
+            From::File(opened) => {
+                metrics.register(registry);
+                let source = Source::of_file(*opened, metrics);
+                let Some(directory) = &args.pool_dir else {
+                    return Ok(Self::File(Box::new((source, servers))));
+                };
+                let directory = pool::open(directory, args.shards)?;
+                (Place::Directory(directory), source)
+            }
+            From::Configuration(name) => {
+                metrics.register(registry);
+                let (client, namespace) = cluster().await?;
+                let cluster = Cluster::new(client.clone(), &namespace, &name, args.shards)?;
+                let instances = Instances::new(client, &namespace, &name, monitor.instances());
+                let source = Source::of_instances(instances, metrics);
+                (Place::Cluster(cluster), source)
+            }
         };
         let metrics = PoolMetrics::default();
         metrics.register(registry);
         Ok(Self::Pool(Box::new(pool::Parts {
             monitor,
-            directory: pool::open(directory, args.shards)?,
+            place,
             source,
             servers,
             metrics,
@@ -92,4 +108,24 @@ impl<'a> Watching<'a> {
             }
         }
     }
+}
+
+/// The API server, and the namespace of this pod.
+async fn cluster() -> anyhow::Result<(Client, String)> {
+    let config = kube::Config::infer().await;
+    let config = config.map_err(|error| usage(format!("--pool: no way to a cluster: {error}")))?;
+    let own = std::env::var("POD_NAMESPACE").ok();
+    let namespace = own.filter(|namespace| !namespace.is_empty());
+    let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if namespace.len() > 63 || !namespace.chars().all(is_plain) {
+        return Err(usage(format!(
+            "--pool: POD_NAMESPACE {namespace:?}: a namespace has at most 63 characters out of a-z, 0-9 and `-`"
+        ))
+        .into());
+    }
+    tracing::info!(namespace, api = %config.cluster_url, "looking for the pool");
+    let client = Client::try_from(config);
+    let client = client.map_err(|error| usage(format!("--pool: no way to a cluster: {error}")))?;
+    Ok((client, namespace))
 }

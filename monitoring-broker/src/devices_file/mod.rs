@@ -3,27 +3,20 @@
 //! left to whoever looks.
 
 mod parse;
-mod source;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use akri_mqtt_core::details::Fault;
-use akri_mqtt_core::identity::DeviceId;
-use akri_mqtt_core::properties::DeviceSpec;
 
+use crate::source::Listed;
 use parse::parse;
-pub use source::{Source, SourceMetrics};
 
 /// A larger file is refused: some 100,000 devices.
 const MOST_BYTES: u64 = 32 << 20;
 /// Faults that are shown; one mistake in a template makes many.
 const SHOWN: usize = 20;
-
-/// What a file says.
-pub type Listed = BTreeMap<DeviceId, DeviceSpec>;
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,8 @@ use akri_mqtt_core::properties::DeviceSpec;
 use akri_mqtt_core::yaml::{self, Bounds, Entry, Kind, Node, Position};
 use serde_json::Value;
 
-use super::{Listed, MOST_BYTES};
+use super::MOST_BYTES;
+use crate::source::Listed;
 
 /// What the keys of a device begin with.
 const PREFIX: &str = "MQTT_";

@@ -1,5 +1,7 @@
 use std::fs;
 
+use akri_mqtt_core::identity::DeviceId;
+
 use super::*;
 
 const TWO: &str = r#"

@@ -20,6 +20,11 @@ impl Monitor {
         self.health.condition("pool", "not a member yet")
     }
 
+    /// Whether the Instances of its pool are seen, as a part of its readiness.
+    pub(crate) fn instances(&self) -> Condition {
+        self.health.condition("instances", "not listed yet")
+    }
+
     /// The name of this process among others.
     pub async fn instance(&self) -> String {
         self.ids.lock().await.instance().to_owned()

@@ -1,8 +1,11 @@
-//! A member of a pool. In: the list of devices, the pool's directory. Out: the shards that fall to this member
+//! A member of a pool. In: the list of devices, the pool's locks. Out: the shards that fall to this member
 //! are watched, and handed over when they fall to another one. When a shard changes hands is decided by
 //! `akri_mqtt_core::pool`, what is done with its sessions by `Monitor`.
 
+mod cluster;
 mod directory;
+mod leases;
+mod locks;
 mod metrics;
 mod peer;
 
@@ -19,27 +22,34 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::watch;
 
-use crate::devices_file::{Listed, Source};
 use crate::ingest::Scope;
 use crate::monitor::Monitor;
 use crate::servers::Servers;
+use crate::source::{Changes, Source};
 
-use directory::{Membership, ShardLock};
-pub use directory::{PoolDir, PoolDirError};
+pub use cluster::Cluster;
+pub use directory::PoolDir;
+use locks::{LockError, Locks, ShardLock};
 pub use metrics::PoolMetrics;
 pub use peer::{Address, Live, NoAddress, Peer};
 
-/// How often a member looks who else is there. A dead one is replaced so much later.
-const LOOK: Duration = Duration::from_millis(500);
 /// How long the last hand-over may take. What is not handed over then is taken over when the process has ended.
 const LEAVE: Duration = Duration::from_secs(4);
+
+/// Where a pool is.
+pub enum Place {
+    /// In a directory that its members share.
+    Directory(PoolDir),
+    /// In the API server.
+    Cluster(Cluster),
+}
 
 /// What a member of a pool works with.
 pub struct Parts<'a> {
     /// Watches the devices.
     pub monitor: &'a Monitor,
     /// The pool.
-    pub directory: PoolDir,
+    pub place: Place,
     /// Its devices.
     pub source: Source,
     /// The credentials of their servers.
@@ -66,62 +76,75 @@ pub fn open(path: &Path, shards: ShardCount) -> anyhow::Result<PoolDir> {
 ///
 /// # Errors
 /// When another process has the member's name, or the store fails.
-pub async fn run(parts: Parts<'_>, name: &str, shutdown: &Shutdown) -> anyhow::Result<()> {
+pub async fn run(mut parts: Parts<'_>, name: &str, shutdown: &Shutdown) -> anyhow::Result<()> {
     let me = Member::parse(name).map_err(usage)?;
-    let directory = Arc::new(parts.directory);
-    let membership = blocking(&directory, {
-        let me = me.clone();
-        let says = Peer {
-            address: parts.address,
-            store: parts.monitor.service().store.id().to_owned(),
-        };
-        move |directory| directory.join(&me, &says)
-    });
-    let membership = membership.await.map_err(usage)?;
+    let says = Peer {
+        address: parts.address,
+        store: parts.monitor.service().store.id().to_owned(),
+    };
+    let joined = async {
+        // What the server has queued for a device that is not known yet would be nobody's.
+        parts.source.known().await;
+        match parts.place {
+            Place::Directory(directory) => {
+                let locks = Locks::directory(directory, &me, says).await;
+                locks.map_err(|error| usage(error).into())
+            }
+            Place::Cluster(cluster) => {
+                let tasks = parts.monitor.tasks();
+                let pool = cluster.join((&me, says), &parts.ready, tasks).await?;
+                Ok::<_, anyhow::Error>(Locks::Leases(Box::new(pool)))
+            }
+        }
+    };
+    let locks = tokio::select! {
+        locks = joined => Arc::new(locks?),
+        () = shutdown.triggered() => return Ok(()),
+    };
     let pool = Pool {
         monitor: parts.monitor,
-        placement: Placement::new(me, directory.shards()),
-        directory,
+        placement: Placement::new(me.clone(), locks.shards()),
+        me,
+        locks,
         source: parts.source,
         servers: parts.servers,
         metrics: parts.metrics,
         ready: parts.ready,
         live: parts.live,
-        locks: ManuallyDrop::default(),
+        held: ManuallyDrop::default(),
         draining: FuturesUnordered::new(),
     };
-    pool.run(membership, shutdown).await
+    pool.run(shutdown).await
 }
 
 struct Pool<'a> {
     monitor: &'a Monitor,
+    me: Member,
     placement: Placement,
-    directory: Arc<PoolDir>,
+    locks: Arc<Locks>,
     source: Source,
     servers: Servers,
     metrics: PoolMetrics,
     ready: Condition,
     live: watch::Sender<Live>,
     /// Given back one by one, else by the end of the process: should this end earlier, sessions may outlive it.
-    locks: ManuallyDrop<BTreeMap<Shard, ShardLock>>,
+    held: ManuallyDrop<BTreeMap<Shard, ShardLock>>,
     draining: FuturesUnordered<BoxFuture<'a, Shard>>,
 }
 
+/// How a claim went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Claimed {
+    Won,
+    Lost,
+    /// Nor would the next be answered.
+    Refused,
+}
+
 impl Pool<'_> {
-    async fn run(mut self, membership: Membership, shutdown: &Shutdown) -> anyhow::Result<()> {
-        let mut look = tokio::time::interval(LOOK);
-        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    async fn run(mut self, shutdown: &Shutdown) -> anyhow::Result<()> {
         loop {
-            tokio::select! {
-                () = shutdown.triggered() => break,
-                Some(shard) = self.draining.next() => self.placement.drained(shard),
-                _ = look.tick() => {
-                    if let Some(before) = self.source.look().await {
-                        self.apply(&before).await?;
-                    }
-                }
-            }
-            match blocking(&self.directory, PoolDir::live).await {
+            match self.locks.live().await {
                 Ok(live) => {
                     self.act(live.keys(), shutdown).await?;
                     self.live.send_if_modified(|before| {
@@ -130,13 +153,20 @@ impl Pool<'_> {
                         is_new
                     });
                 }
+                Err(error) if error.is_final() => return Err(error.into()),
                 // Its locks are as good as before.
                 Err(error) => {
                     tracing::warn!(%error, "the members of the pool cannot be seen; shards stay where they are");
                 }
             }
+            tokio::select! {
+                () = shutdown.triggered() => break,
+                Some(shard) = self.draining.next() => self.placement.drained(shard),
+                changes = self.source.changed() => self.apply(changes).await?,
+                () = self.locks.changed() => {}
+            }
         }
-        match tokio::time::timeout(LEAVE, self.leave(membership, shutdown)).await {
+        match tokio::time::timeout(LEAVE, self.leave(shutdown)).await {
             Ok(left) => left,
             Err(_) => {
                 tracing::warn!("not every shard could be handed over in time");
@@ -146,14 +176,15 @@ impl Pool<'_> {
     }
 
     /// Gives everything back. The others know at once that it goes.
-    async fn leave(&mut self, membership: Membership, shutdown: &Shutdown) -> anyhow::Result<()> {
+    async fn leave(&mut self, shutdown: &Shutdown) -> anyhow::Result<()> {
         self.ready.not_ready("it leaves the pool");
-        membership.leave();
+        self.locks.leave();
         self.act([], shutdown).await?;
         while let Some(shard) = self.draining.next().await {
             self.placement.drained(shard);
             self.act([], shutdown).await?;
         }
+        self.locks.left();
         Ok(())
     }
 
@@ -163,70 +194,86 @@ impl Pool<'_> {
         shutdown: &Shutdown,
     ) -> anyhow::Result<()> {
         let size = live.clone().into_iter().count();
+        let is_member = live.clone().into_iter().any(|member| *member == self.me);
+        let mut claimed = Claimed::Lost;
         for action in self.placement.decide(live) {
             match action {
                 Action::Claim(shard) => {
-                    let won = !shutdown.is_triggered() && self.claim(shard).await?;
-                    self.placement.claimed(shard, won);
+                    if claimed != Claimed::Refused && !shutdown.is_triggered() {
+                        claimed = self.claim(shard).await?;
+                    }
+                    self.placement.claimed(shard, claimed == Claimed::Won);
                 }
-                Action::Drain(shard) => {
-                    let (monitor, scope) = (self.monitor, self.scope(shard).await);
-                    self.draining.push(Box::pin(async move {
-                        monitor.hand_over(&scope).await;
-                        shard
-                    }));
-                }
+                Action::Drain(shard) => self.drain(shard).await,
                 Action::Release(shard) => {
-                    self.locks.remove(&shard);
                     self.metrics.handed_over.inc();
                     tracing::info!(%shard, "shard handed over");
                 }
             }
         }
-        let (held, all) = (self.placement.held().count(), self.directory.shards());
+        let (held, all) = (self.placement.held().count(), self.locks.shards());
         self.metrics.members.set(number(size));
         self.metrics.held.set(number(held));
-        if size > 0 {
+        let faults = self.locks.faults();
+        if is_member {
+            let faults = faults.map_or_else(String::new, |faults| format!("; {faults}"));
             self.ready
-                .ready(format!("{held} of {all} shards; {size} members"));
+                .ready(format!("{held} of {all} shards; {size} members{faults}"));
+        } else if !shutdown.is_triggered() {
+            let faults = faults.unwrap_or_else(|| "its Lease was not renewed in time".to_owned());
+            self.ready.not_ready(format!("no member now: {faults}"));
         }
         Ok(())
     }
 
+    /// Ends the sessions of a shard, and gives it back when nothing is left of them.
+    async fn drain(&mut self, shard: Shard) {
+        let (monitor, scope) = (self.monitor, self.scope(shard).await);
+        let locks = Arc::clone(&self.locks);
+        let lock = self.held.remove(&shard).map(ManuallyDrop::new);
+        self.draining.push(Box::pin(async move {
+            monitor.hand_over(&scope).await;
+            if let Some(lock) = lock {
+                locks.release(ManuallyDrop::into_inner(lock)).await;
+            }
+            shard
+        }));
+    }
+
     /// Takes a shard if nobody has it, and watches its devices.
-    async fn claim(&mut self, shard: Shard) -> anyhow::Result<bool> {
-        let store = self.monitor.service().store.id().to_owned();
-        let scope = self.scope(shard).await;
-        let locked = blocking(&self.directory, move |directory| directory.claim(shard));
-        let mut lock = match locked.await {
-            Ok(Some(lock)) => lock,
-            Ok(None) => return Ok(false),
-            Err(error) => {
-                tracing::warn!(%shard, %error, "a shard cannot be locked");
-                return Ok(false);
+    async fn claim(&mut self, shard: Shard) -> anyhow::Result<Claimed> {
+        let refused = |error: LockError| {
+            tracing::warn!(%shard, %error, "a shard cannot be taken");
+            if error.is_general() {
+                Claimed::Refused
+            } else {
+                Claimed::Lost
             }
         };
-        if lock.last.as_ref() != Some(&store) {
-            self.monitor.forget_shard(&scope).await?;
+        let claim = match self.locks.claim(shard).await {
+            Ok(Some(claim)) => claim,
+            Ok(None) => return Ok(Claimed::Lost),
+            Err(error) => return Ok(refused(error)),
+        };
+        let store = self.monitor.service().store.id().to_owned();
+        if claim.last.as_ref() != Some(&store) {
+            self.monitor.forget_shard(&self.scope(shard).await).await?;
         }
         // Before the session is resumed: from then on the next owner must not trust an older memory.
-        let entered = tokio::task::spawn_blocking(move || lock.enter(&store).map(|()| lock));
-        let lock = match entered.await? {
-            Ok(lock) => lock,
-            Err(error) => {
-                tracing::warn!(%shard, %error, "a shard cannot be taken");
-                return Ok(false);
-            }
+        let lock = match self.locks.enter(claim, &store).await {
+            Ok(Some(lock)) => lock,
+            Ok(None) => return Ok(Claimed::Lost),
+            Err(error) => return Ok(refused(error)),
         };
-        self.locks.insert(shard, lock);
+        self.held.insert(shard, lock);
         self.metrics.taken.inc();
-        let shards = self.directory.shards();
+        let shards = self.locks.shards();
         let devices = self.source.listed().values();
         let devices = devices.filter(|device| shards.of(&device.id) == shard);
         let devices: Vec<_> = devices.cloned().collect();
         tracing::info!(%shard, devices = devices.len(), "shard taken");
         self.watch(shard, devices).await?;
-        Ok(true)
+        Ok(Claimed::Won)
     }
 
     async fn watch(&mut self, shard: Shard, devices: Vec<DeviceSpec>) -> anyhow::Result<()> {
@@ -237,15 +284,15 @@ impl Pool<'_> {
     }
 
     /// The list of devices is another one than before.
-    async fn apply(&mut self, before: &Listed) -> anyhow::Result<()> {
-        let shards = self.directory.shards();
+    async fn apply(&mut self, changes: Changes) -> anyhow::Result<()> {
+        let shards = self.locks.shards();
         let held: BTreeSet<_> = self.placement.held().collect();
-        let (gone, new) = self.source.changes(before);
-        for id in gone.iter().filter(|id| held.contains(&shards.of(id))) {
+        let gone = changes.gone.iter();
+        for id in gone.filter(|id| held.contains(&shards.of(id))) {
             self.monitor.remove(id).await?;
         }
         let mut by_shard: BTreeMap<Shard, Vec<DeviceSpec>> = BTreeMap::new();
-        for device in new {
+        for device in changes.new.into_values() {
             by_shard
                 .entry(shards.of(&device.id))
                 .or_default()
@@ -260,21 +307,10 @@ impl Pool<'_> {
     }
 
     async fn scope(&self, shard: Shard) -> Scope {
-        self.monitor.scope(self.directory.id(), shard).await
+        self.monitor.scope(self.locks.id(), shard).await
     }
 }
 
 fn number(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-/// A shared directory may be a network's: looking into it can take its time.
-async fn blocking<T: Send + 'static>(
-    directory: &Arc<PoolDir>,
-    work: impl FnOnce(&PoolDir) -> Result<T, PoolDirError> + Send + 'static,
-) -> Result<T, PoolDirError> {
-    let shared = Arc::clone(directory);
-    let task = tokio::task::spawn_blocking(move || work(&shared));
-    task.await
-        .unwrap_or_else(|error| Err(PoolDirError::Panicked(error.to_string())))
 }
