@@ -1,6 +1,7 @@
 //! Topics, device identity, discoveryDetails, presence and decoding, without I/O.
 
 pub mod clock;
+mod convention;
 pub mod credentials;
 pub mod decode;
 pub mod details;

@@ -153,8 +153,16 @@ impl DeviceSpec {
             .find(|pattern| pattern.filter().matches(topic));
         match first {
             Some(pattern) => pattern.device_name(topic).as_deref() == Some(self.id.plain_name()),
-            None => self.identity.is_empty(),
+            None => self.identity.is_empty() || self.is_of_convention(topic),
         }
+    }
+
+    /// Whether its convention, which needs no identity, names this topic as its data.
+    fn is_of_convention(&self, topic: &str) -> bool {
+        let name = Some(self.id.plain_name());
+        self.convention
+            .as_ref()
+            .is_some_and(|c| c.filters(name).data.iter().any(|f| f.matches(topic)))
     }
 
     /// What makes its MQTT session the same as that of another device.

@@ -66,6 +66,8 @@ pub struct Member {
 pub enum Command {
     /// A request joins.
     Join(u64, Member),
+    /// A request wants something else by now.
+    Want(u64, Vec<Wanted>),
     /// A request leaves.
     Leave(u64),
     /// The request's credentials are these now.

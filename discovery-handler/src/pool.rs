@@ -10,6 +10,7 @@ use std::time::Duration;
 use akri_mqtt_core::credentials::{CredentialError, Credentials};
 use akri_mqtt_core::details::{MqttRules, Server, SessionKey};
 use akri_mqtt_core::identity::ServerName;
+use akri_mqtt_core::presence::Wanted;
 use akri_mqtt_session::{Handle, Options, SessionState};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
@@ -75,6 +76,23 @@ pub struct SessionInfo {
     pub handle: Handle,
 }
 
+/// A request's way to change what it wants from a session.
+#[derive(Clone)]
+pub struct Wants {
+    id: u64,
+    commands: mpsc::Sender<Command>,
+}
+
+impl Wants {
+    /// Asks for something else; false while the session has no time to listen.
+    #[must_use]
+    pub fn change(&self, wanted: Vec<Wanted>) -> bool {
+        self.commands
+            .try_send(Command::Want(self.id, wanted))
+            .is_ok()
+    }
+}
+
 struct Entry {
     shape: Shape,
     members: BTreeSet<u64>,
@@ -117,6 +135,8 @@ pub struct Membership {
     place: Place,
     /// The session.
     pub info: SessionInfo,
+    /// To change what is wanted of it.
+    pub wants: Wants,
     join: Join,
 }
 
@@ -179,6 +199,7 @@ impl Pool {
             id,
             place,
             info,
+            wants: Wants { id, commands },
             join,
         })
     }

@@ -83,8 +83,14 @@ impl Publisher {
         lists
     }
 
-    /// Publishes the devices that are present now, newcomers in the order of their appearance.
-    pub fn publish(&mut self, present: Vec<DeviceId>, now: Instant) -> Changes {
+    /// Publishes the devices that are present now, newcomers in the order of their appearance, each
+    /// with the place of the convention that found it.
+    pub fn publish(
+        &mut self,
+        present: Vec<DeviceId>,
+        found_by: impl Fn(&DeviceId) -> Option<u16>,
+        now: Instant,
+    ) -> Changes {
         let mut changes = Changes::default();
         let current: BTreeSet<&DeviceId> = present.iter().collect();
         let gone = self.entries.keys().filter(|id| !current.contains(id));
@@ -95,7 +101,8 @@ impl Publisher {
         for id in &present {
             if !self.entries.contains_key(id) {
                 came_back |= self.removed.remove(id).is_some();
-                let entry = Entry::new(id, self.details.properties(id));
+                let convention = found_by(id).and_then(|at| self.details.convention(at));
+                let entry = Entry::new(id, self.details.properties_with(id, convention));
                 self.entries.insert(id.clone(), Arc::new(entry));
                 changes.added.push(id.clone());
             }
@@ -229,12 +236,12 @@ mod tests {
         let (mut publisher, now) = (publisher(), Instant::now());
         let mut lists = publisher.subscribe(1 << 20);
         assert!(lists.borrow().is_none());
-        publisher.publish(ids(&["b", "a"]), now);
+        publisher.publish(ids(&["b", "a"]), |_| None, now);
         assert_eq!(listed(&lists), ["s/a", "s/b"]);
         lists.mark_unchanged();
-        publisher.publish(ids(&["a", "b"]), now);
+        publisher.publish(ids(&["a", "b"]), |_| None, now);
         assert!(!lists.has_changed().unwrap());
-        let changes = publisher.publish(ids(&["b"]), now);
+        let changes = publisher.publish(ids(&["b"]), |_| None, now);
         assert_eq!(changes.removed, ids(&["a"]));
         assert_eq!(listed(&lists), ["s/b"]);
         assert_eq!(listed(&publisher.subscribe(64 << 20)), ["s/b"]);
@@ -245,12 +252,12 @@ mod tests {
         let (mut publisher, now) = (publisher(), Instant::now());
         let lists = publisher.subscribe(1 << 20);
         let comebacks = |lists: &Lists| lists.borrow().as_ref().unwrap().comebacks;
-        publisher.publish(ids(&["a"]), now);
-        publisher.publish(ids(&[]), now);
-        publisher.publish(ids(&["a"]), now + COMEBACK / 2);
+        publisher.publish(ids(&["a"]), |_| None, now);
+        publisher.publish(ids(&[]), |_| None, now);
+        publisher.publish(ids(&["a"]), |_| None, now + COMEBACK / 2);
         assert_eq!(comebacks(&lists), 1);
-        publisher.publish(ids(&[]), now + COMEBACK);
-        publisher.publish(ids(&["a"]), now + 3 * COMEBACK);
+        publisher.publish(ids(&[]), |_| None, now + COMEBACK);
+        publisher.publish(ids(&["a"]), |_| None, now + 3 * COMEBACK);
         assert_eq!(comebacks(&lists), 1);
     }
 }

@@ -18,7 +18,7 @@ use tracing::info;
 
 use crate::naming::{DetailsDigest, RequestLabel};
 use crate::observed::Observed;
-use crate::pool::SessionInfo;
+use crate::pool::{SessionInfo, Wants};
 use crate::publisher::{Changes, Publisher};
 use crate::request_view::{Facts, Numbers, Scope};
 use crate::rosters::{RosterFile, Saved};
@@ -38,8 +38,8 @@ const LOGGED_ONE_BY_ONE: usize = 20;
 pub enum Command {
     /// A caller that takes responses of so many bytes wants the lists.
     Open(usize, oneshot::Sender<Lists>),
-    /// The sessions of its servers are these now.
-    Sessions(BTreeMap<ServerName, SessionInfo>),
+    /// The sessions of its servers are these now, and its parts in them.
+    Sessions(BTreeMap<ServerName, (SessionInfo, Wants)>),
     /// What do you know?
     Explain(Scope, oneshot::Sender<RequestView>),
 }
@@ -73,6 +73,10 @@ pub struct Request {
     parts: Parts,
     restored: bool,
     sessions: BTreeMap<ServerName, SessionInfo>,
+    /// Its parts in them, and those that are still to be told what they should subscribe.
+    wants: BTreeMap<ServerName, Wants>,
+    untold: BTreeSet<ServerName>,
+    subscriptions: u64,
     publish_at: Option<Instant>,
     probed: Option<Instant>,
     probe_at: Option<Instant>,
@@ -100,6 +104,9 @@ impl Request {
             restored: parts.waiting.is_some(),
             parts,
             sessions: BTreeMap::new(),
+            wants: BTreeMap::new(),
+            untold: BTreeSet::new(),
+            subscriptions: 0,
             publish_at: None,
             probed: None,
             probe_at: None,
@@ -191,7 +198,16 @@ impl Request {
                 // A caller that has gone meanwhile needs no lists.
                 let _ = reply.send(self.parts.publisher.subscribe(limit));
             }
-            Command::Sessions(sessions) => self.sessions = sessions,
+            Command::Sessions(sessions) => {
+                self.sessions.clear();
+                self.wants.clear();
+                for (server, (info, wants)) in sessions {
+                    self.sessions.insert(server.clone(), info);
+                    self.wants.insert(server, wants);
+                }
+                // New parts know only what was wanted from the start.
+                self.subscriptions = 0;
+            }
             Command::Explain(scope, reply) => {
                 let _ = reply.send(self.facts().view(&scope, now()));
             }
@@ -201,6 +217,7 @@ impl Request {
     fn after_changes(&mut self) {
         let instant = Instant::now();
         self.probe(instant);
+        self.subscribe();
         let revision = self.parts.presence.revision();
         match (self.published_revision, self.publish_at) {
             (None, _) if self.restored || self.parts.presence.is_settled() => self.publish(),
@@ -220,6 +237,21 @@ impl Request {
         } else {
             self.parts.condition.not_ready(reason);
         }
+    }
+
+    /// Tells the sessions what payloads have named; one that has no time is told after its next event.
+    fn subscribe(&mut self) {
+        let presence = &self.parts.presence;
+        let revision = presence.subscriptions_revision();
+        if revision != self.subscriptions {
+            self.subscriptions = revision;
+            self.untold = self.wants.keys().cloned().collect();
+        }
+        let wants = &self.wants;
+        self.untold.retain(|server| {
+            let part = wants.get(server);
+            part.is_some_and(|part| !part.change(presence.subscriptions_on(server)))
+        });
     }
 
     /// Asks servers for a packet, where a deadline waits for one.
@@ -265,7 +297,12 @@ impl Request {
             // Who was listed before the restart goes before those who waited.
             present.sort_by_key(|id| waiting.contains(&id.to_string()));
         }
-        let changes = self.parts.publisher.publish(present, Instant::now());
+        let Parts {
+            publisher,
+            presence,
+            ..
+        } = &mut self.parts;
+        let changes = publisher.publish(present, |id| presence.found_by(id), Instant::now());
         self.log(&changes);
         self.left_out = self.parts.publisher.left_out();
         self.unsaved = true;

@@ -164,6 +164,7 @@ mod tests {
             id,
             order: 1,
             state: State::Online,
+            convention: None,
         };
         let roster = Roster {
             devices: vec![entry],

@@ -44,7 +44,10 @@ impl Running {
     /// Tells the request which sessions it has.
     pub async fn tell_sessions(&self) {
         let sessions = self.members.iter();
-        let sessions = sessions.map(|member| (member.server().clone(), member.info.clone()));
+        let sessions = sessions.map(|member| {
+            let part = (member.info.clone(), member.wants.clone());
+            (member.server().clone(), part)
+        });
         let command = Command::Sessions(sessions.collect());
         // It fails only at shutdown.
         let _ = self.commands.send(command).await;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use akri_mqtt_core::credentials::Credentials;
 use akri_mqtt_core::details::{QoS, Server};
+use akri_mqtt_core::presence::Wanted;
 use akri_mqtt_core::topic::{FilterTree, TopicFilter};
 use akri_mqtt_runtime::Shutdown;
 use akri_mqtt_session::{Event, Events, Handle, Message, Subscription};
@@ -92,6 +93,7 @@ impl SharedSession {
                 () = shutdown.triggered() => break,
                 command = commands.recv() => match command {
                     Some(Command::Join(id, member)) => self.join(id, member).await,
+                    Some(Command::Want(id, wanted)) => self.want(id, wanted),
                     Some(Command::Leave(id)) => self.leave(id),
                     Some(Command::Credentials(properties, credentials)) => {
                         self.source.1 = properties;
@@ -161,8 +163,20 @@ impl SharedSession {
         }
     }
 
+    fn want(&mut self, id: u64, wanted: Vec<Wanted>) {
+        if let Some(joined) = self.members.get_mut(&id) {
+            joined.member.wanted = wanted;
+            self.follow();
+        }
+    }
+
     fn leave(&mut self, id: u64) {
         self.members.remove(&id);
+        self.follow();
+    }
+
+    /// Subscribes what the requests want by now.
+    fn follow(&mut self) {
         self.index();
         if self.refresh_until.is_none() {
             let wanted = self.union();

@@ -1,6 +1,7 @@
 //! Test Agent, MQTT servers, fault proxy; the integration tests.
 
 pub mod agent;
+pub mod announcing;
 pub mod binary;
 pub mod certificates;
 pub mod chart;

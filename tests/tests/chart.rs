@@ -269,8 +269,8 @@ fn wrong_values_of_configurations_are_refused_where_they_are() {
             "configurations.0.discoveryDetails",
         ),
         (
-            details(json!({"conventions": ["tasmota"]})),
-            "configurations.0.discoveryDetails.conventions: ",
+            details(json!({"conventions": ["tasmoto"]})),
+            "configurations.0.discoveryDetails.conventions.0: ",
         ),
         (
             details(json!({"presence": {"offlineAfter": "1d"}})),

@@ -81,7 +81,7 @@ async fn wrong_details_fail_the_call_with_every_fault_and_leave_instances_alone(
         .await;
     let faulty = "serverUrls: [tcp://h:1883]\ntopics: ['a/+']\nmqtt: {qos: 7}\nnonsense: 1\n";
     scene.agent.configure("faulty", faulty, &[]);
-    let convention = "serverUrls: [tcp://h:1883]\nconventions: [emqxEvents: {clients: ['r-#']}]\n";
+    let convention = "serverUrls: [tcp://h:1883]\nconventions: [sparkplugB]\n";
     scene.agent.configure("convention", convention, &[]);
     let failed = |agent: &Agent, of: &str| {
         agent.happened().into_iter().find_map(|what| match what {
@@ -107,7 +107,7 @@ async fn wrong_details_fail_the_call_with_every_fault_and_leave_instances_alone(
     );
     let (code, message) = failed(&scene.agent, "convention").unwrap();
     assert_eq!(code, Code::InvalidArgument);
-    assert!(message.contains("emqxEvents"), "{message}");
+    assert!(message.contains("sparkplugB"), "{message}");
     assert_eq!(scene.agent.devices(CONFIGURATION), ["plant-a/r1"]);
     assert_eq!(handler.metric("discover_streams"), Some(1.0));
 }

@@ -311,7 +311,7 @@ mod tests {
 
     #[test]
     fn a_configuration_with_a_convention_that_does_not_run_is_refused() {
-        let details = "serverUrls: [mqtt://m:1883]\nconventions: [tasmota]\n";
+        let details = "serverUrls: [mqtt://m:1883]\nconventions: [sparkplugB]\n";
         assert!(refused(&request(
             "CREATE",
             &configuration(details),

@@ -55,9 +55,6 @@ pub struct Details {
     legacy_properties: Option<legacy::Legacy>,
 }
 
-/// Conventions that this version runs; others are understood and refused.
-const RUNNING: [&str; 0] = [];
-
 impl Details {
     /// Which device a concrete topic names; `None` if it names none.
     #[must_use]
@@ -86,6 +83,12 @@ impl Details {
         DeviceId::new(server.clone(), &self.identifier.salted(name))
     }
 
+    /// The convention in this place of `conventions`.
+    #[must_use]
+    pub fn convention(&self, index: u16) -> Option<&Convention> {
+        self.conventions.get(usize::from(index))
+    }
+
     /// The server with this name.
     #[must_use]
     pub fn server(&self, name: &ServerName) -> Option<&Server> {
@@ -102,7 +105,7 @@ impl Details {
             .zip(&self.convention_places)
             .enumerate();
         conventions
-            .filter(|(_, (convention, _))| !RUNNING.contains(&convention.name()))
+            .filter(|(_, (convention, _))| !convention.is_running())
             .map(|(index, (convention, at))| Fault {
                 line: at.line,
                 column: at.column,

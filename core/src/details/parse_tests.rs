@@ -129,7 +129,9 @@ fn everything_that_can_be_said_is_understood() {
 
 #[test]
 fn conventions_that_do_not_run_yet_are_named_with_their_lines() {
-    let details = details("serverUrls: [tcp://a]\nconventions:\n  - tasmota\n  - homie: {}\n");
+    let details = details(
+        "serverUrls: [tcp://a]\nconventions:\n  - sparkplugB\n  - tasmota\n  - sparkplugB: {rebirth: true}\n",
+    );
     let unsupported: Vec<String> = details
         .unsupported()
         .iter()
@@ -137,13 +139,14 @@ fn conventions_that_do_not_run_yet_are_named_with_their_lines() {
         .collect();
     assert!(
         unsupported[0].starts_with(
-            "line 3, column 5: conventions[0]: the convention `tasmota` is valid, but"
+            "line 3, column 5: conventions[0]: the convention `sparkplugB` is valid, but"
         ),
         "{unsupported:?}"
     );
     assert!(
-        unsupported[1]
-            .starts_with("line 4, column 5: conventions[1]: the convention `homie` is valid, but"),
+        unsupported[1].starts_with(
+            "line 5, column 5: conventions[2]: the convention `sparkplugB` is valid, but"
+        ),
         "{unsupported:?}"
     );
 }

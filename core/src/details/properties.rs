@@ -62,7 +62,9 @@ impl Details {
         convention: Option<&Convention>,
     ) -> BTreeMap<String, String> {
         let name = id.plain_name();
-        let topics = self.device_filters(name);
+        let own = self.device_filters(name);
+        let by_convention = convention.map_or_else(Vec::new, |c| c.filters(Some(name)).data);
+        let topics = least([own.clone(), by_convention].concat());
         let availability = self.device_availability(name);
         let mut properties = BTreeMap::new();
         let mut set = |key: &str, value: String| properties.insert(key.to_owned(), value);
@@ -88,7 +90,7 @@ impl Details {
             set("MQTT_CONVENTION", convention_json(convention));
         }
         let announced = availability.iter().map(|(filter, _)| filter.clone());
-        let filters: Vec<TopicFilter> = topics.iter().cloned().chain(announced).collect();
+        let filters: Vec<TopicFilter> = own.into_iter().chain(announced).collect();
         let needed: Vec<&str> = self
             .identifier
             .needed_for(name, &filters)
@@ -114,22 +116,12 @@ impl Details {
         let announcing = self.presence.availability.iter().map(|rule| &rule.topic);
         let earlier = self.identity.iter().chain(announcing);
         let earlier: Vec<Earlier<'_>> = earlier.map(|p| (p, p.for_device(name))).collect();
-        let mut filters: Vec<TopicFilter> = self
+        let filters = self
             .topics
             .iter()
             .flat_map(|topic| Self::narrowed(topic, name, &earlier))
             .collect();
-        filters.sort();
-        filters.dedup();
-        let all = filters.clone();
-        // Of two that take the same topics (`#` and `+/#`) the first stays.
-        filters.retain(|filter| {
-            let better = |other: &TopicFilter| {
-                other.covers(filter) && !(filter.covers(other) && filter <= other)
-            };
-            !all.iter().any(better)
-        });
-        filters
+        least(filters)
     }
 
     /// The availability rules of the device with this name, each with a filter for it alone.
@@ -164,6 +156,21 @@ impl Details {
         filters.dedup();
         filters
     }
+}
+
+/// The filters, sorted, without those that another one covers.
+fn least(mut filters: Vec<TopicFilter>) -> Vec<TopicFilter> {
+    filters.sort();
+    filters.dedup();
+    let all = filters.clone();
+    // Of two that take the same topics (`#` and `+/#`) the first stays.
+    filters.retain(|filter| {
+        let better = |other: &TopicFilter| {
+            other.covers(filter) && !(filter.covers(other) && filter <= other)
+        };
+        !all.iter().any(better)
+    });
+    filters
 }
 
 /// A pattern that decides before others, and the filter of the device in question by it.

@@ -64,6 +64,8 @@ pub(super) struct Device {
     pub flaps: Option<Box<Flaps>>,
     pub source: Source,
     pub server: ServerIndex,
+    /// The first of the conventions that have found it; settled while it is published.
+    pub found_by: Option<u16>,
     /// The snapshot in which its retained announcement was last seen; zero: none.
     pub snapshot: u16,
     pub state: State,
@@ -152,6 +154,7 @@ impl Devices {
             flaps: None,
             source: Source::Nothing,
             server,
+            found_by: None,
             snapshot: 0,
             state: State::Offline,
             reason: Reason::Unproven,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::devices::{Announced, ServerIndex, Slot};
+use super::devices::{Announced, Place, ServerIndex, Slot};
 use super::machine::Presence;
 use super::rules::{Finding, Source};
 use super::server::Server;
@@ -21,9 +21,13 @@ impl Presence {
         retained: bool,
         now: Tick,
     ) {
+        let published = self.is_published(index, finding);
+        let known = finding.appears || self.devices.find(index, &finding.device).is_some();
         let result = match (finding.evidence, retained) {
+            (Evidence::Data, _) if !known => Err(Ignored::UnknownDevice),
             (Evidence::Command, _) => Err(Ignored::Command),
             (Evidence::Unknown, _) => Err(Ignored::UnknownPayload),
+            (Evidence::Excess, _) => Err(Ignored::Excess),
             (Evidence::Data, false) => self.on_data(index, finding, now),
             (Evidence::Data, true) => self.on_retained_data(index, finding, now),
             (Evidence::Online, retained) => self.on_online(index, finding, retained, now),
@@ -31,10 +35,32 @@ impl Presence {
             (Evidence::Offline, true) => self.on_retained_will(index, finding, now),
             (Evidence::Removed, _) => self.on_emptied(index, finding, now),
         };
-        if let Err(reason) = result {
-            self.counters.ignore(reason);
+        match result {
+            Ok(()) if published => {}
+            Ok(()) => self.credit(index, finding),
+            Err(reason) => self.counters.ignore(reason),
         }
         self.forget();
+    }
+
+    /// Whether the device of a convention's finding is published, so that what found it is settled.
+    fn is_published(&self, index: ServerIndex, finding: &Finding) -> bool {
+        matches!(finding.source, Source::Convention(_))
+            && self
+                .devices
+                .find(index, &finding.device)
+                .and_then(|slot| self.devices.get(slot))
+                .is_some_and(|device| device.place == Place::In)
+    }
+
+    /// Notes the first of the conventions that have found a device.
+    fn credit(&mut self, index: ServerIndex, finding: &Finding) {
+        if let Source::Convention(by) = finding.source
+            && let Some(slot) = self.devices.find(index, &finding.device)
+            && let Some(device) = self.devices.get_mut(slot)
+        {
+            device.found_by = Some(device.found_by.map_or(by, |before| before.min(by)));
+        }
     }
 
     fn on_data(&mut self, index: ServerIndex, finding: &Finding, now: Tick) -> Result<(), Ignored> {

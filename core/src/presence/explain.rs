@@ -84,7 +84,7 @@ impl Presence {
 
     fn cause(&self, device: &Device) -> String {
         let on = |what: &str| match self.rules.describe(device.source, device.id.plain_name()) {
-            Some(topic) => format!("{what} on {topic}"),
+            Some(place) => format!("{what}{place}"),
             None => what.to_owned(),
         };
         match device.reason {

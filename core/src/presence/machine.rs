@@ -11,9 +11,7 @@ use super::rules::{Finding, Rules};
 use super::server::{Due, Link, Server};
 use super::tick::{Base, Tick};
 use super::timers::Timers;
-use super::{
-    Counters, Explanation, Ignored, Inbound, Options, Reason, Roster, RosterEntry, State, Wanted,
-};
+use super::{Counters, Explanation, Ignored, Inbound, Options, Reason, Roster, RosterEntry, State};
 use crate::clock::Now;
 use crate::details::{Details, PresenceRules, ServerLost};
 use crate::identity::{DeviceId, ServerName};
@@ -43,10 +41,10 @@ impl Presence {
     /// The machine of a Configuration.
     #[must_use]
     pub fn new(details: Arc<Details>, options: Options, now: Now) -> Self {
-        let servers = details.servers.iter().map(|s| s.name.clone()).collect();
+        let servers: Vec<ServerName> = details.servers.iter().map(|s| s.name.clone()).collect();
         let settings = details.presence.clone();
         let max_devices = details.limits.max_devices;
-        let rules = Rules::of_details(details);
+        let rules = Rules::of_details(details, servers.len());
         Self::build(rules, settings, (max_devices, options), servers, now)
     }
 
@@ -125,13 +123,10 @@ impl Presence {
         let Some(slot) = self.insert(entry.id.clone(), server, order, now) else {
             return;
         };
+        if let Some(device) = self.devices.get_mut(slot) {
+            device.found_by = entry.convention;
+        }
         self.enter_unconfirmed(slot, Reason::Restored, now);
-    }
-
-    /// What to subscribe on every server, sorted. It never changes.
-    #[must_use]
-    pub fn subscriptions(&self) -> Vec<Wanted> {
-        self.rules.wanted().to_vec()
     }
 
     /// CONNACK was received.
@@ -201,7 +196,7 @@ impl Presence {
             }
         }
         let mut found = std::mem::take(&mut self.found);
-        match self.rules.read(&message, &mut found) {
+        match self.rules.read(index, &message, &mut found) {
             Ok(()) => {
                 for finding in found.drain(..) {
                     self.observe(index, &finding, message.retained, now);
@@ -298,6 +293,7 @@ impl Presence {
                 id: device.id.clone(),
                 order: device.order,
                 state: device.state,
+                convention: device.found_by,
             })
             .collect();
         devices.sort_by(|a, b| a.id.cmp(&b.id));

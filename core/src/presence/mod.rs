@@ -19,6 +19,8 @@
 //! `offlineAfter` is off, because there need not be any more. If it goes instead, the next one
 //! is invited. Restored devices are never refused.
 
+mod availability;
+mod conventions;
 mod devices;
 mod evidence;
 mod explain;
@@ -32,6 +34,7 @@ mod states;
 mod tick;
 mod timers;
 mod types;
+mod wanting;
 
 pub use machine::Presence;
 pub use roster::{Roster, RosterEntry};

@@ -25,6 +25,9 @@ pub struct RosterEntry {
     pub order: u64,
     /// What was believed when the roster was made.
     pub state: State,
+    /// The place in `conventions` of the one that found it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub convention: Option<u16>,
 }
 
 impl Roster {

@@ -1,17 +1,19 @@
 //! Turns messages into evidence. In: a message. Out: what it says about which devices.
 //! What follows from evidence is left to the machine, which devices there are as well.
 //!
-//! Announcing rules stand before data rules, and the first rule that takes a topic decides. A
-//! convention joins as another kind of [`Rule`], which may find any number of devices in a message.
+//! Announcing rules stand before conventions, those before data rules, and the first that takes a
+//! topic decides. A convention may find any number of devices in a message.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::Value;
-
+use super::availability::Announcing;
+use super::conventions::Conventions;
+use super::devices::ServerIndex;
+use super::wanting::{Wanting, least};
 use super::{Evidence, Ignored, Inbound, Wanted};
+use crate::convention::{Filters, Verdict};
 use crate::details::{
-    self, Availability, Details, Identifier, PresenceRules, QoS, RetainedData, Unidentified, is_own,
+    self, Details, Identifier, PresenceRules, QoS, RetainedData, Unidentified, is_own,
 };
 use crate::properties::DeviceSpec;
 use crate::topic::{FilterTree, TopicFilter, TopicPattern};
@@ -28,6 +30,8 @@ pub(super) struct Finding {
     pub overrides: bool,
     /// Whether the server would have replaced a retained `online` by the will.
     pub retained_will: bool,
+    /// Whether this makes a device known that nobody has heard of.
+    pub appears: bool,
 }
 
 /// The entry that decided, in four bytes.
@@ -36,15 +40,9 @@ pub(super) enum Source {
     Identity(u16),
     Availability(u16),
     Topic(u16),
+    Convention(u16),
     /// No entry: a restored device, or one of which only the server is known.
     Nothing,
-}
-
-/// What a rule makes of a message.
-enum Verdict {
-    NotMine,
-    Taken,
-    Ignored(Ignored),
 }
 
 /// The rules of one machine, in the order in which they are asked.
@@ -53,12 +51,13 @@ pub(super) struct Rules {
     names: Names,
     rules: Vec<Rule>,
     availability: Vec<TopicPattern>,
+    wanting: Wanting,
     wanted: Vec<Wanted>,
 }
 
 /// Which device a topic names.
 #[derive(Debug)]
-enum Names {
+pub(super) enum Names {
     /// By the entries of a Configuration.
     Entries(Arc<Details>),
     /// All belong to one device.
@@ -69,50 +68,63 @@ enum Names {
 #[derive(Debug)]
 enum Rule {
     Availability(Announcing),
+    Conventions(Conventions),
     Data(Data),
 }
 
 impl Rules {
-    pub fn of_details(details: Arc<Details>) -> Self {
+    /// For so many servers.
+    pub fn of_details(details: Arc<Details>, servers: usize) -> Self {
         let topics = details.topics.iter().map(|t| t.filter().clone()).collect();
         let presence = details.presence.clone();
         let qos = details.mqtt.qos;
-        Self::new(Names::Entries(details), topics, &presence, qos)
+        let conventions = Conventions::of_details(&details, servers);
+        Self::new(Names::Entries(details), topics, &presence, qos, conventions)
     }
 
     pub fn of_device(device: Arc<DeviceSpec>) -> Self {
         let topics = device.topics.clone();
         let presence = device.presence.clone();
         let qos = device.mqtt.qos;
-        Self::new(Names::One(device), topics, &presence, qos)
+        let conventions = Conventions::of_device(&device);
+        Self::new(Names::One(device), topics, &presence, qos, conventions)
     }
 
-    fn new(names: Names, topics: Vec<TopicFilter>, presence: &PresenceRules, qos: QoS) -> Self {
+    fn new(
+        names: Names,
+        topics: Vec<TopicFilter>,
+        presence: &PresenceRules,
+        qos: QoS,
+        conventions: Conventions,
+    ) -> Self {
         let patterns: Vec<TopicPattern> = presence
             .availability
             .iter()
             .map(|rule| rule.topic.clone())
             .collect();
-        let announcing = patterns.iter().map(|pattern| Wanted {
-            filter: pattern.filter().clone(),
+        let of_conventions = conventions.filters();
+        let announced = patterns.iter().map(TopicPattern::filter);
+        let announcing = announced.chain(&of_conventions.announcing);
+        let wanting = Wanting {
             qos,
-            snapshot: true,
-        });
-        let data = topics.iter().map(|filter| Wanted {
-            filter: filter.clone(),
-            qos: QoS::AtMostOnce,
-            snapshot: presence.retained == RetainedData::Trust,
-        });
-        let wanted = least(announcing.chain(data));
+            trust: presence.retained == RetainedData::Trust,
+        };
+        let data = topics.iter().chain(&of_conventions.data);
+        let wanted = least(wanting.of(announcing, data));
         let mut rules = Vec::new();
         if !presence.availability.is_empty() {
             rules.push(Rule::Availability(Announcing::new(&presence.availability)));
         }
-        rules.push(Rule::Data(Data::new(&names, &topics)));
+        let data = Data::new(&names, &topics);
+        if !conventions.is_empty() {
+            rules.push(Rule::Conventions(conventions));
+        }
+        rules.push(Rule::Data(data));
         Self {
             names,
             rules,
             availability: patterns,
+            wanting,
             wanted,
         }
     }
@@ -122,17 +134,45 @@ impl Rules {
         &self.wanted
     }
 
+    /// What to subscribe on one server, sorted, with what payloads have named there.
+    pub fn wanted_on(&self, server: ServerIndex) -> Vec<Wanted> {
+        let named = self.conventions().map(|all| all.named(server));
+        let Some(named) = named.filter(|named| *named != Filters::default()) else {
+            return self.wanted.clone();
+        };
+        let more = self.wanting.of(named.announcing.iter(), named.data.iter());
+        least(self.wanted.iter().cloned().chain(more))
+    }
+
+    /// Changes whenever [`Rules::wanted_on`] does for a server.
+    pub fn revision(&self) -> u64 {
+        self.conventions().map_or(0, Conventions::revision)
+    }
+
+    fn conventions(&self) -> Option<&Conventions> {
+        self.rules.iter().find_map(|rule| match rule {
+            Rule::Conventions(all) => Some(all),
+            _ => None,
+        })
+    }
+
     /// Adds what `message` says to `found`.
     ///
     /// # Errors
     /// Why it says nothing.
-    pub fn read(&self, message: &Inbound<'_>, found: &mut Vec<Finding>) -> Result<(), Ignored> {
+    pub fn read(
+        &mut self,
+        server: ServerIndex,
+        message: &Inbound<'_>,
+        found: &mut Vec<Finding>,
+    ) -> Result<(), Ignored> {
         if is_own(message.topic) {
             return Err(Ignored::Own);
         }
-        for rule in &self.rules {
+        for rule in &mut self.rules {
             let verdict = match rule {
                 Rule::Availability(rule) => rule.read(&self.names, message, found),
+                Rule::Conventions(rule) => rule.read(&self.names, server, message, found),
                 Rule::Data(rule) => rule.read(&self.names, message, found),
             };
             match verdict {
@@ -144,7 +184,8 @@ impl Rules {
         Err(Ignored::NoRule)
     }
 
-    /// The topic or filter of an entry, as narrow as the device's name allows.
+    /// Where a device was found: ` on ` the topic or filter of an entry, as narrow as the device's
+    /// name allows, or ` by ` a convention.
     pub fn describe(&self, source: Source, device: &str) -> Option<String> {
         let pattern = match (source, &self.names) {
             (Source::Availability(n), _) => self.availability.get(usize::from(n))?,
@@ -153,18 +194,29 @@ impl Rules {
                 details.identity.get(usize::from(n))?
             }
             (Source::Topic(n), Names::One(spec)) => {
-                return spec.topics.get(usize::from(n)).map(ToString::to_string);
+                return spec
+                    .topics
+                    .get(usize::from(n))
+                    .map(|topic| format!(" on {topic}"));
+            }
+            (Source::Convention(n), names) => {
+                let convention = match names {
+                    Names::Entries(details) => details.convention(n),
+                    Names::One(spec) => spec.convention.as_ref(),
+                };
+                return convention.map(|convention| format!(" by {}", convention.name()));
             }
             (Source::Identity(_), Names::One(_)) | (Source::Nothing, _) => return None,
         };
         let narrowed = pattern.for_device(device);
-        Some(narrowed.map_or_else(|| pattern.to_string(), |filter| filter.to_string()))
+        let topic = narrowed.map_or_else(|| pattern.to_string(), |filter| filter.to_string());
+        Some(format!(" on {topic}"))
     }
 }
 
 impl Names {
     /// The name, and the entry that gave it.
-    fn name(&self, topic: &str) -> Result<(String, Source), Ignored> {
+    pub fn name(&self, topic: &str) -> Result<(String, Source), Ignored> {
         let details = match self {
             Self::Entries(details) => details,
             Self::One(spec) if spec.owns(topic) => {
@@ -190,121 +242,8 @@ impl Names {
     }
 }
 
-fn short(index: usize) -> Option<u16> {
+pub(super) fn short(index: usize) -> Option<u16> {
     u16::try_from(index).ok()
-}
-
-/// The filters that take everything that all of them take: none is covered by one that brings at
-/// least as much.
-fn least(all: impl Iterator<Item = Wanted>) -> Vec<Wanted> {
-    let mut merged: BTreeMap<TopicFilter, Wanted> = BTreeMap::new();
-    for one in all {
-        let entry = merged
-            .entry(one.filter.clone())
-            .or_insert_with(|| one.clone());
-        entry.qos = entry.qos.max(one.qos);
-        entry.snapshot |= one.snapshot;
-    }
-    let covered = |one: &Wanted| {
-        merged.values().any(|other| {
-            other.filter != one.filter
-                && other.qos >= one.qos
-                && other.snapshot >= one.snapshot
-                && other.filter.covers(&one.filter)
-                // `#` and its like can cover each other; then the first one stays.
-                && !(one.filter.covers(&other.filter) && one.filter < other.filter)
-        })
-    };
-    merged
-        .values()
-        .filter(|one| !covered(one))
-        .cloned()
-        .collect()
-}
-
-/// `presence.availability`: status topics and topics of Last Wills.
-#[derive(Debug)]
-struct Announcing {
-    tree: FilterTree<usize>,
-    rules: Vec<Words>,
-}
-
-/// The words of one announcing rule.
-#[derive(Debug)]
-struct Words {
-    online: Vec<String>,
-    offline: Vec<String>,
-    pointer: Option<String>,
-    retained_will: bool,
-}
-
-impl Announcing {
-    fn new(rules: &[Availability]) -> Self {
-        let mut tree = FilterTree::new();
-        for (index, rule) in rules.iter().enumerate() {
-            tree.insert(rule.topic.filter(), index);
-        }
-        let rules = rules
-            .iter()
-            .map(|rule| Words {
-                online: rule.online.clone(),
-                offline: rule.offline.clone(),
-                pointer: rule.json_pointer.clone(),
-                retained_will: rule.retained_will,
-            })
-            .collect();
-        Self { tree, rules }
-    }
-
-    fn read(&self, names: &Names, message: &Inbound<'_>, found: &mut Vec<Finding>) -> Verdict {
-        let first = self.tree.matching(message.topic).min().copied();
-        let Some((index, words)) = first.and_then(|i| Some((i, self.rules.get(i)?))) else {
-            return Verdict::NotMine;
-        };
-        let device = match names.name(message.topic) {
-            Ok((device, _)) => device,
-            Err(reason) => return Verdict::Ignored(reason),
-        };
-        found.push(Finding {
-            device,
-            evidence: words.read(message.payload),
-            source: short(index).map_or(Source::Nothing, Source::Availability),
-            overrides: true,
-            retained_will: words.retained_will,
-        });
-        Verdict::Taken
-    }
-}
-
-impl Words {
-    fn read(&self, payload: &[u8]) -> Evidence {
-        if payload.is_empty() {
-            return Evidence::Removed;
-        }
-        let is_one_of =
-            |words: &[String], text: &str| words.iter().any(|word| word.eq_ignore_ascii_case(text));
-        let judge = |text: &str| {
-            if is_one_of(&self.online, text) {
-                Evidence::Online
-            } else if is_one_of(&self.offline, text) {
-                Evidence::Offline
-            } else {
-                Evidence::Unknown
-            }
-        };
-        let Some(pointer) = &self.pointer else {
-            return std::str::from_utf8(payload)
-                .map_or(Evidence::Unknown, |text| judge(text.trim()));
-        };
-        let Ok(json) = serde_json::from_slice::<Value>(payload) else {
-            return Evidence::Unknown;
-        };
-        match json.pointer(pointer) {
-            Some(Value::String(text)) => judge(text.trim()),
-            Some(value @ (Value::Bool(_) | Value::Number(_))) => judge(&value.to_string()),
-            _ => Evidence::Unknown,
-        }
-    }
 }
 
 /// `topics`: what devices publish.
@@ -312,6 +251,7 @@ impl Words {
 struct Data {
     /// Of a single device, where no Configuration decides.
     filters: Option<FilterTree<usize>>,
+    overrides: bool,
 }
 
 /// The last level of topics on which others send to a device.
@@ -331,7 +271,11 @@ impl Data {
                 Some(tree)
             }
         };
-        Self { filters }
+        let overrides = match names {
+            Names::Entries(_) => true,
+            Names::One(spec) => spec.convention.as_ref().is_none_or(|c| c.data_overrides()),
+        };
+        Self { filters, overrides }
     }
 
     fn read(&self, names: &Names, message: &Inbound<'_>, found: &mut Vec<Finding>) -> Verdict {
@@ -355,8 +299,9 @@ impl Data {
             device,
             evidence,
             source: first.unwrap_or(source),
-            overrides: true,
+            overrides: self.overrides,
             retained_will: true,
+            appears: true,
         });
         Verdict::Taken
     }

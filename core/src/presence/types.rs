@@ -119,11 +119,14 @@ pub enum Ignored {
     Command,
     /// Its payload is none of the words of the announcing rule.
     UnknownPayload,
+    /// It announces more than a convention keeps.
+    Excess,
     /// It is retained data, which `presence.retained` does not trust, or that an announcement denies.
     Retained,
     /// It is data of a device that is announced as offline, where data does not override that.
     Overruled,
-    /// An empty message for a device that is not known.
+    /// It concerns a device that is not known, and makes none known: an empty message, or data
+    /// of a convention whose devices announce themselves elsewhere.
     UnknownDevice,
     /// `maxDevices` is reached, and so is the number of refused devices that are remembered.
     Full,
@@ -140,6 +143,7 @@ impl Ignored {
             Self::EmptyName => "empty_name",
             Self::Command => "command",
             Self::UnknownPayload => "unknown_payload",
+            Self::Excess => "excess",
             Self::Retained => "retained",
             Self::Overruled => "overruled",
             Self::UnknownDevice => "unknown_device",
@@ -163,6 +167,8 @@ pub enum Evidence {
     Command,
     /// An announcement that nobody understands; no evidence.
     Unknown,
+    /// An announcement of more than a convention keeps; no evidence.
+    Excess,
 }
 
 /// A message as the session gives it.

@@ -2,15 +2,19 @@
 //! devices. The end of a session, which is another one for each of its reasons, is in `ending`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use akri_mqtt_core::identity::DeviceId;
 use akri_mqtt_core::presence::{Presence as Machine, State as Seen};
 use akri_mqtt_core::properties::DeviceSpec;
 
 use super::task::{Command, Task, Watched, now};
-use super::wanted::subscriptions;
+use super::wanted::{Filters, subscriptions};
 use crate::devices::{Device, Presence, State};
 use crate::store::DeviceRecord;
+
+/// How long filters that payloads name are collected into one SUBSCRIBE.
+const SOON: Duration = Duration::from_millis(50);
 
 impl Task {
     /// Does what waits, then subscribes and saves once; true if the session is to be handed over after it.
@@ -27,25 +31,43 @@ impl Task {
         }
         // Saved before anything of theirs can arrive.
         self.parts.store.save_devices(records).await?;
-        let wanted = subscriptions(self.watched.values().map(|watched| &*watched.spec));
+        self.subscribe();
+        Ok(hands_over)
+    }
+
+    /// Subscribes what the devices want by now.
+    pub(super) fn subscribe(&mut self) {
+        let devices = self.watched.values();
+        let wanted = subscriptions(devices.map(|watched| (&*watched.spec, &watched.filters)));
         let wanted = self.parts.talk.with_responses(wanted);
         self.parts.handle.subscribe(wanted);
-        Ok(hands_over)
+        self.named = None;
+    }
+
+    /// Routes what payloads have named for a device since it was looked at last; it is subscribed soon.
+    pub(super) fn follow(&mut self, id: &DeviceId) {
+        let Some(watched) = self.watched.get_mut(id) else {
+            return;
+        };
+        let revision = watched.machine.subscriptions_revision();
+        if watched.subscriptions != revision {
+            watched.subscriptions = revision;
+            self.routes.remove(&watched.spec, &watched.filters);
+            watched.filters = Filters::of(&watched.spec, &watched.machine);
+            self.routes.add(&watched.spec, &watched.filters);
+            self.named.get_or_insert(self.now.mono + SOON);
+        }
     }
 
     /// Watches a device, in place of an earlier one with its id. Returns what is to be saved.
     pub(super) fn add(&mut self, spec: Arc<DeviceSpec>) -> anyhow::Result<DeviceRecord> {
         self.forget(&spec.id);
         let mut machine = Machine::for_device(Arc::clone(&spec), self.now);
-        let announcing = machine
-            .subscriptions()
-            .into_iter()
-            .filter(|wanted| wanted.snapshot);
-        let presence: Vec<_> = announcing.map(|wanted| wanted.filter).collect();
+        let filters = Filters::of(&spec, &machine);
         if self.connected {
             machine.on_connected(&self.parts.server, self.now);
         }
-        self.routes.add(&spec, &presence);
+        self.routes.add(&spec, &filters);
         let device = Device {
             id: spec.id.as_str().into(),
             name: spec.id.plain_name().to_owned(),
@@ -68,10 +90,12 @@ impl Task {
         self.parts.devices.put(device);
         self.parts.devices.set_watched(&shown, true);
         let revision = machine.revision();
+        let subscriptions = machine.subscriptions_revision();
         let watched = Watched {
             spec,
             machine,
-            presence,
+            filters,
+            subscriptions,
             revision,
             due: None,
             shown: State::Unknown,
@@ -86,7 +110,7 @@ impl Task {
         let Some(watched) = self.watched.remove(id) else {
             return false;
         };
-        self.routes.remove(&watched.spec, &watched.presence);
+        self.routes.remove(&watched.spec, &watched.filters);
         self.parts.talk.remove(id);
         if let Some(due) = watched.due {
             self.due.remove(&(due, id.clone()));

@@ -10,4 +10,4 @@ mod wanted;
 
 pub use names::{ClientIds, Identity, Scope};
 pub use task::{Command, Parts, run};
-pub use wanted::subscriptions;
+pub use wanted::{Filters, subscriptions};

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use akri_mqtt_core::identity::DeviceId;
 use akri_mqtt_core::properties::DeviceSpec;
 use akri_mqtt_core::sparkplug;
-use akri_mqtt_core::topic::{FilterTree, TopicFilter};
+use akri_mqtt_core::topic::FilterTree;
+
+use super::wanted::Filters;
 
 /// Topics whose route is remembered; beyond it all are forgotten and found again.
 const REMEMBERED: usize = 16_384;
@@ -54,9 +56,9 @@ pub struct Routes {
 
 impl Routes {
     /// Adds a device with its data filters and the filters of its presence.
-    pub fn add(&mut self, device: &Arc<DeviceSpec>, presence: &[TopicFilter]) {
-        let data = device.topics.iter().map(|filter| (filter, true));
-        for (filter, is_data) in data.chain(presence.iter().map(|filter| (filter, false))) {
+    pub fn add(&mut self, device: &Arc<DeviceSpec>, filters: &Filters) {
+        let data = filters.data.iter().map(|filter| (filter, true));
+        for (filter, is_data) in data.chain(filters.presence.iter().map(|filter| (filter, false))) {
             let device = Arc::clone(device);
             self.tree.insert(filter, Target { device, is_data });
         }
@@ -64,8 +66,8 @@ impl Routes {
     }
 
     /// Takes a device out again.
-    pub fn remove(&mut self, device: &DeviceSpec, presence: &[TopicFilter]) {
-        for filter in device.topics.iter().chain(presence) {
+    pub fn remove(&mut self, device: &DeviceSpec, filters: &Filters) {
+        for filter in filters.data.iter().chain(&filters.presence) {
             self.tree
                 .remove(filter, |target| target.device.id == device.id);
         }

@@ -8,7 +8,6 @@ use akri_mqtt_core::clock::Now;
 use akri_mqtt_core::identity::{DeviceId, ServerName};
 use akri_mqtt_core::presence::{Inbound, Presence as Machine, State as Seen};
 use akri_mqtt_core::properties::DeviceSpec;
-use akri_mqtt_core::topic::TopicFilter;
 use akri_mqtt_runtime::{Condition, Shutdown};
 use akri_mqtt_session::{Event, Events, Handle, Message, QoS};
 use jiff::Timestamp;
@@ -16,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::changes::record;
 use super::routes::{Route, Routes};
+use super::wanted::Filters;
 use crate::devices::{Devices, State};
 use crate::metrics::{Counted, IngestMetrics};
 use crate::store::{self, Arrival, Store, StoreSession};
@@ -66,7 +66,9 @@ pub struct Parts {
 pub(super) struct Watched {
     pub(super) spec: Arc<DeviceSpec>,
     pub(super) machine: Machine,
-    pub(super) presence: Vec<TopicFilter>,
+    pub(super) filters: Filters,
+    /// The revision of the machine's subscriptions that these are.
+    pub(super) subscriptions: u64,
     pub(super) revision: u64,
     pub(super) due: Option<Instant>,
     /// The state that is shown.
@@ -79,6 +81,8 @@ pub(super) struct Task {
     pub(super) watched: BTreeMap<DeviceId, Watched>,
     pub(super) due: BTreeSet<(Instant, DeviceId)>,
     pub(super) connected: bool,
+    /// When to subscribe what payloads have named.
+    pub(super) named: Option<Instant>,
     last_packet: Option<Instant>,
     /// The wall clock at one instant, so that a message costs no second reading of it.
     pub(super) now: Now,
@@ -102,6 +106,7 @@ pub async fn run(parts: Parts, shutdown: Shutdown) -> anyhow::Result<()> {
         watched: BTreeMap::new(),
         due: BTreeSet::new(),
         connected: false,
+        named: None,
         last_packet: None,
         now: now(),
     };
@@ -114,10 +119,9 @@ pub async fn run(parts: Parts, shutdown: Shutdown) -> anyhow::Result<()> {
     }
     let mut commands = Vec::with_capacity(DRAIN);
     loop {
-        let due = task
-            .due
-            .first()
-            .map(|(at, _)| tokio::time::Instant::from_std(*at));
+        let due = task.due.first().map(|(at, _)| *at);
+        let due = due.into_iter().chain(task.named).min();
+        let due = due.map(tokio::time::Instant::from_std);
         let timer = async {
             match due {
                 Some(at) => tokio::time::sleep_until(at).await,
@@ -238,6 +242,9 @@ impl Task {
                 .on_packet(&self.parts.server, message.received);
             watched.machine.on_message(&self.parts.server, inbound, at);
             Self::settle(&self.parts, &mut self.due, watched, at).await?;
+            if watched.machine.subscriptions_revision() != watched.subscriptions {
+                self.follow(id);
+            }
         }
         self.keep(message, &route, at).await
     }
@@ -290,6 +297,9 @@ impl Task {
     /// Lets every machine act whose time has come.
     async fn tick(&mut self) -> anyhow::Result<()> {
         self.now = now();
+        if self.named.is_some_and(|at| at <= self.now.mono) {
+            self.subscribe();
+        }
         while let Some((at, id)) = self.due.first().cloned() {
             if at > self.now.mono {
                 break;

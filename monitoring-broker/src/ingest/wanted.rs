@@ -17,24 +17,55 @@ type Key = (Option<ShareName>, TopicFilter);
 /// The quality, and whether retained messages are to come with each connection.
 type Want = (QoS, bool);
 
+/// The filters of one device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filters {
+    /// Its data.
+    pub data: Vec<TopicFilter>,
+    /// What announces its presence.
+    pub presence: Vec<TopicFilter>,
+}
+
+impl Filters {
+    /// Those of a device of which nothing was heard yet.
+    pub fn at_first(device: &DeviceSpec) -> Self {
+        let machine = Machine::for_device(Arc::new(device.clone()), super::task::now());
+        Self::of(device, &machine)
+    }
+
+    /// Those of its properties, and those that payloads of its convention have named.
+    pub fn of(device: &DeviceSpec, machine: &Machine) -> Self {
+        let (presence, named): (Vec<_>, Vec<_>) = machine
+            .subscriptions_on(&device.server.name)
+            .into_iter()
+            .partition(|wanted| wanted.snapshot);
+        let mut data = device.topics.clone();
+        data.extend(named.into_iter().map(|wanted| wanted.filter));
+        data.sort();
+        data.dedup();
+        Self {
+            data,
+            presence: presence.into_iter().map(|wanted| wanted.filter).collect(),
+        }
+    }
+}
+
 /// What the devices of a session want: data with their quality, presence with at most 1. Each filter once.
-pub fn subscriptions<'a>(devices: impl Iterator<Item = &'a DeviceSpec>) -> Vec<Subscription> {
+pub fn subscriptions<'a>(
+    devices: impl Iterator<Item = (&'a DeviceSpec, &'a Filters)>,
+) -> Vec<Subscription> {
     let mut wanted: BTreeMap<Key, Want> = BTreeMap::new();
-    for device in devices {
-        for filter in &device.topics {
+    for (device, filters) in devices {
+        for filter in &filters.data {
             let key = (device.shared_group.clone(), filter.clone());
             let (qos, _) = wanted.entry(key).or_insert((device.mqtt.qos, false));
             *qos = (*qos).max(device.mqtt.qos);
         }
-        let machine = Machine::for_device(Arc::new(device.clone()), super::task::now());
-        for presence in machine
-            .subscriptions()
-            .into_iter()
-            .filter(|wanted| wanted.snapshot)
-        {
-            let entry = wanted.entry((None, presence.filter));
-            entry
-                .or_insert((presence.qos.min(QoS::AtLeastOnce), true))
+        for filter in &filters.presence {
+            let qos = device.mqtt.qos.min(QoS::AtLeastOnce);
+            wanted
+                .entry((None, filter.clone()))
+                .or_insert((qos, true))
                 .1 = true;
         }
     }

@@ -37,7 +37,9 @@ impl Monitor {
         let memory = store.session(server.as_str(), &memory).await?;
         let mut options = session_options(&device, client_id, scope.is_some());
         options.will = own.will();
-        let wanted = ingest::subscriptions(group.iter().map(|(device, _)| device));
+        let specs = || group.iter().map(|(device, _)| device);
+        let filters: Vec<ingest::Filters> = specs().map(ingest::Filters::at_first).collect();
+        let wanted = ingest::subscriptions(specs().zip(&filters));
         let wanted = own.with_responses(wanted);
         let state = Arc::clone(&memory);
         let (handle, events) = akri_mqtt_session::start(options, credentials, state, wanted);

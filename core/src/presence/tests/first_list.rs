@@ -159,6 +159,7 @@ fn roster() -> Roster {
         id: DeviceId::new(server(A), name).unwrap(),
         order,
         state: State::Online,
+        convention: None,
     };
     Roster {
         version: Roster::VERSION,

@@ -1,5 +1,6 @@
 //! Tests of presence with a driven clock: nothing here waits.
 
+mod conventions;
 mod evidence;
 mod explanation;
 mod first_list;

@@ -1,0 +1,173 @@
+//! What each convention does with messages, one module for each. In: a convention with its options.
+//! Out: what to subscribe, and what messages say about which devices. What follows from it is left
+//! to `presence`, reading the options to `details`.
+//!
+//! A module's state is that of one MQTT server, is bounded, and comes back from retained messages.
+
+mod emqx;
+mod esphome;
+mod homie;
+mod prefixes;
+mod shelly;
+mod tasmota;
+
+use std::fmt;
+
+use crate::details::Convention;
+use crate::presence::{Evidence, Ignored, Inbound};
+use crate::topic::TopicFilter;
+
+/// Reads the messages of one convention from one server.
+pub(crate) trait Module: fmt::Debug + Send + Sync {
+    /// Adds what `message` says to `said`.
+    fn read(&mut self, message: &Inbound<'_>, said: &mut Vec<Said>) -> Verdict;
+
+    /// Changes whenever [`Module::named`] does.
+    fn revision(&self) -> u64 {
+        0
+    }
+
+    /// What to subscribe on this server because payloads have named it.
+    fn named(&self) -> Filters {
+        Filters::default()
+    }
+}
+
+/// What a message says about one device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Said {
+    /// Its name on the server, never empty.
+    pub device: String,
+    pub evidence: Evidence,
+    /// Whether this makes a device known that nobody has heard of.
+    pub appears: bool,
+}
+
+impl Said {
+    /// An announcement.
+    fn announced(device: &str, evidence: Evidence) -> Self {
+        Self {
+            device: device.to_owned(),
+            evidence,
+            appears: true,
+        }
+    }
+
+    /// Data of a device that announces itself elsewhere: foreign topics can look the same.
+    fn data(device: &str) -> Self {
+        Self {
+            device: device.to_owned(),
+            evidence: Evidence::Data,
+            appears: false,
+        }
+    }
+}
+
+/// What a module makes of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The topic is none of the convention's.
+    NotMine,
+    /// Read; it may have said nothing.
+    Taken,
+    Ignored(Ignored),
+}
+
+/// What a module is told of the Configuration around it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Context {
+    /// What our own client ids begin with.
+    pub client_id_prefix: String,
+    /// Where Home Assistant listens, whose own `status` is no device's.
+    pub home_assistant: Vec<String>,
+    /// The one device that matters, in its monitoring broker.
+    pub device: Option<String>,
+}
+
+/// What to subscribe.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Filters {
+    /// Where presence is announced; the retained messages are wanted.
+    pub announcing: Vec<TopicFilter>,
+    /// Where devices publish.
+    pub data: Vec<TopicFilter>,
+}
+
+impl Filters {
+    /// Those of the texts that are filters: a device's name may hold what none can.
+    fn of(announcing: &[String], data: &[String]) -> Self {
+        let parsed = |texts: &[String]| {
+            let filters = texts
+                .iter()
+                .filter_map(|text| TopicFilter::parse(text).ok());
+            filters.collect()
+        };
+        Self {
+            announcing: parsed(announcing),
+            data: parsed(data),
+        }
+    }
+}
+
+impl Convention {
+    /// Whether this version runs it.
+    pub(crate) fn is_running(&self) -> bool {
+        !matches!(
+            self,
+            Self::HomeAssistant { .. } | Self::Zigbee2mqtt { .. } | Self::SparkplugB { .. }
+        )
+    }
+
+    /// What reads the messages of one server; none for a convention that does not run.
+    pub(crate) fn module(&self, context: &Context) -> Option<Box<dyn Module>> {
+        Some(match self {
+            Self::Tasmota {} => Box::new(tasmota::Tasmota),
+            Self::Shelly { prefixes } => Box::new(shelly::Shelly::new(prefixes)),
+            Self::Esphome { prefixes } => Box::new(esphome::Esphome::new(prefixes, context)),
+            Self::EmqxEvents { clients } => Box::new(emqx::Events::new(clients, context)),
+            Self::Homie { domain } => Box::new(homie::Homie::new(domain, context)),
+            Self::HomeAssistant { .. } | Self::Zigbee2mqtt { .. } | Self::SparkplugB { .. } => {
+                return None;
+            }
+        })
+    }
+
+    /// What to subscribe for all devices, or for the one of this name.
+    pub(crate) fn filters(&self, device: Option<&str>) -> Filters {
+        match self {
+            Self::Tasmota {} => tasmota::filters(device),
+            Self::Shelly { prefixes } => shelly::filters(prefixes, device),
+            Self::Esphome { prefixes } => esphome::filters(prefixes, device),
+            Self::EmqxEvents { clients } => emqx::filters(clients, device),
+            Self::Homie { domain } => homie::filters(domain, device),
+            Self::HomeAssistant { .. } | Self::Zigbee2mqtt { .. } | Self::SparkplugB { .. } => {
+                Filters::default()
+            }
+        }
+    }
+
+    /// Whether live data shows that a device is there that was announced as gone.
+    pub(crate) fn data_overrides(&self) -> bool {
+        matches!(
+            self,
+            Self::Tasmota {} | Self::Shelly { .. } | Self::Esphome { .. } | Self::EmqxEvents { .. }
+        )
+    }
+}
+
+/// What one of two words says; an empty payload takes the announcement back.
+fn word(payload: &[u8], online: &str, offline: &str) -> Evidence {
+    let text = payload.trim_ascii();
+    if payload.is_empty() {
+        Evidence::Removed
+    } else if text.eq_ignore_ascii_case(online.as_bytes()) {
+        Evidence::Online
+    } else if text.eq_ignore_ascii_case(offline.as_bytes()) {
+        Evidence::Offline
+    } else {
+        Evidence::Unknown
+    }
+}
+
+#[cfg(test)]
+mod tests;

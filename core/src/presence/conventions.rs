@@ -1,0 +1,159 @@
+//! The conventions of one machine. In: messages. Out: what they say about which devices, in the
+//! words of `rules`. What a convention understands is left to its module.
+
+use super::Inbound;
+use super::devices::ServerIndex;
+use super::machine::Presence;
+use super::rules::{Finding, Names, Source};
+use crate::convention::{Context, Filters, Module, Said, Verdict};
+use crate::details::{Convention, Details};
+use crate::identity::DeviceId;
+use crate::properties::DeviceSpec;
+
+/// All conventions, in the order in which they are asked.
+#[derive(Debug)]
+pub(super) struct Conventions {
+    all: Vec<Running>,
+    filters: Filters,
+    said: Vec<Said>,
+    revision: u64,
+}
+
+/// One of them, with a module for each server.
+#[derive(Debug)]
+struct Running {
+    source: Source,
+    overrides: bool,
+    modules: Vec<Box<dyn Module>>,
+    /// What [`Module::revision`] was, by server.
+    revisions: Vec<u64>,
+}
+
+impl Presence {
+    /// The place in `conventions` of the one that found a device; `None` if none did. It stays
+    /// while the device is published.
+    #[must_use]
+    pub fn found_by(&self, id: &DeviceId) -> Option<u16> {
+        let server = self.server_index(id.server())?;
+        let slot = self.devices.find(server, id.name())?;
+        self.devices.get(slot)?.found_by
+    }
+}
+
+impl Conventions {
+    pub fn of_details(details: &Details, servers: usize) -> Self {
+        let prefixes = details.conventions.iter().filter_map(|c| match c {
+            Convention::HomeAssistant { prefix } => Some(prefix.clone()),
+            _ => None,
+        });
+        let context = Context {
+            client_id_prefix: details.mqtt.client_id_prefix.clone(),
+            home_assistant: prefixes.collect(),
+            device: None,
+        };
+        Self::new(&details.conventions, &context, servers)
+    }
+
+    pub fn of_device(device: &DeviceSpec) -> Self {
+        let context = Context {
+            client_id_prefix: device.mqtt.client_id_prefix.clone(),
+            home_assistant: Vec::new(),
+            device: Some(device.id.plain_name().to_owned()),
+        };
+        Self::new(device.convention.as_slice(), &context, 1)
+    }
+
+    fn new(conventions: &[Convention], context: &Context, servers: usize) -> Self {
+        let mut filters = Filters::default();
+        let mut all = Vec::new();
+        for (convention, index) in conventions.iter().zip(0..) {
+            let modules = (0..servers).filter_map(|_| convention.module(context));
+            all.push(Running {
+                source: Source::Convention(index),
+                overrides: convention.data_overrides(),
+                modules: modules.collect(),
+                revisions: vec![0; servers],
+            });
+            let wanted = convention.filters(context.device.as_deref());
+            filters.announcing.extend(wanted.announcing);
+            filters.data.extend(wanted.data);
+        }
+        Self {
+            all,
+            filters,
+            said: Vec::new(),
+            revision: 0,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// What they want to be subscribed.
+    pub fn filters(&self) -> Filters {
+        self.filters.clone()
+    }
+
+    /// Changes whenever [`Conventions::named`] does for a server.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// What else is to be subscribed on a server, because payloads have named it.
+    pub fn named(&self, server: ServerIndex) -> Filters {
+        let mut all = Filters::default();
+        for running in &self.all {
+            if let Some(module) = running.modules.get(usize::from(server)) {
+                let named = module.named();
+                all.announcing.extend(named.announcing);
+                all.data.extend(named.data);
+            }
+        }
+        all
+    }
+
+    pub fn read(
+        &mut self,
+        names: &Names,
+        server: ServerIndex,
+        message: &Inbound<'_>,
+        found: &mut Vec<Finding>,
+    ) -> Verdict {
+        for running in &mut self.all {
+            let index = usize::from(server);
+            let (Some(module), Some(revision)) = (
+                running.modules.get_mut(index),
+                running.revisions.get_mut(index),
+            ) else {
+                continue;
+            };
+            let verdict = module.read(message, &mut self.said);
+            if std::mem::replace(revision, module.revision()) != module.revision() {
+                self.revision += 1;
+            }
+            let (source, overrides) = (running.source, running.overrides);
+            found.extend(self.said.drain(..).filter_map(|said| {
+                let (device, is_one) = match names {
+                    Names::Entries(details) => (details.identifier().salted(&said.device), false),
+                    Names::One(spec) if said.device == spec.id.plain_name() => {
+                        (spec.id.name().to_owned(), true)
+                    }
+                    Names::One(_) => return None,
+                };
+                Some(Finding {
+                    device,
+                    evidence: said.evidence,
+                    source,
+                    overrides,
+                    retained_will: true,
+                    appears: said.appears || is_one,
+                })
+            }));
+            if verdict != Verdict::NotMine {
+                return verdict;
+            }
+        }
+        Verdict::NotMine
+    }
+}
