@@ -1,0 +1,1 @@
+"""What the benchmarks in Python share: processes, load, peers, figures."""
