@@ -1,6 +1,6 @@
 """Publishes as fast as the server takes it, or at a rate, with packets that were made before. MQTT 3.1.1, four connections.
 
-As a program: PORT QOS COUNT DEVICES [RATE]; it says `ready`, begins with a line on standard input, and says `sent`.
+As a program: PORT QOS COUNT DEVICES [RATE]; it says `ready`, begins with each line on standard input, and says `sent`.
 """
 
 import random
@@ -124,9 +124,9 @@ def main():
 
 def start(work):
     print("ready", flush=True)
-    sys.stdin.readline()
-    work()
-    print("sent", flush=True)
+    for _ in sys.stdin:
+        work()
+        print("sent", flush=True)
 
 
 class Load:
@@ -144,9 +144,11 @@ class Load:
 
     def sent(self):
         assert self.process.stdout.readline() == "sent\n"
-        self.process.wait()
 
-    def end(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
         self.process.terminate()
         self.process.wait()
 

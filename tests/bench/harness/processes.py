@@ -54,14 +54,12 @@ def memory(pid, field="VmRSS"):
         return int(re.search(field + r":\s+(\d+)", file.read())[1]) / 1024
 
 
-def build(*more):
-    """The directory with what was built."""
-    subprocess.check_call(["cargo", "build", "--quiet", "--release", "-p", NAME, *more], cwd=ROOT)
-    return os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target")), "release")
-
-
 def binary():
-    return os.path.join(os.environ.get("AKRI_MQTT_TEST_BINARIES") or build(), NAME)
+    directory = os.environ.get("AKRI_MQTT_TEST_BINARIES")
+    if not directory:
+        subprocess.check_call(["cargo", "build", "--quiet", "--release", "-p", NAME], cwd=ROOT)
+        directory = os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target")), "release")
+    return os.path.join(directory, NAME)
 
 
 class Scratch:
