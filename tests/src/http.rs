@@ -1,15 +1,60 @@
 //! The smallest HTTP client: one GET, one answer. In: an address and a path. Out: status and body.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use serde::{Deserialize, Serialize};
+
+/// How a server is asked that encrypts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Tls {
+    /// The authority of its certificate, PEM.
+    pub authority: String,
+    /// A name that its certificate has.
+    pub name: String,
+    /// Shown to it, if there is one.
+    pub token: Option<String>,
+}
 
 /// The answer to `GET path`; `None` while nobody answers.
 #[must_use]
 pub fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
+    ask(connect(address)?, path, "")
+}
+
+/// The same over TLS; `None` also when the certificate is not what it has to be.
+#[must_use]
+pub fn get_encrypted(address: SocketAddr, path: &str, tls: &Tls) -> Option<(u16, String)> {
+    let mut roots = RootCertStore::empty();
+    let authority = CertificateDer::from_pem_slice(tls.authority.as_bytes()).ok()?;
+    roots.add(authority).ok()?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider);
+    let config = config.with_safe_default_protocol_versions().ok()?;
+    let config = config.with_root_certificates(roots).with_no_client_auth();
+    let name = ServerName::try_from(tls.name.clone()).ok()?;
+    let session = ClientConnection::new(Arc::new(config), name).ok()?;
+    let header = tls
+        .token
+        .as_ref()
+        .map(|token| format!("Authorization: Bearer {token}\r\n"));
+    let stream = StreamOwned::new(session, connect(address)?);
+    ask(stream, path, &header.unwrap_or_default())
+}
+
+fn connect(address: SocketAddr) -> Option<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    Some(stream)
+}
+
+fn ask(mut stream: impl Read + Write, path: &str, header: &str) -> Option<(u16, String)> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\n{header}Connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).ok()?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).ok()?;

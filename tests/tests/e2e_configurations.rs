@@ -14,13 +14,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use akri_mqtt_tests::certificates::Authority;
+use akri_mqtt_tests::chart;
 use akri_mqtt_tests::cluster::configuration::{idle, services};
 use akri_mqtt_tests::cluster::helm::{self, RELEASE, values_with};
+use akri_mqtt_tests::cluster::pod::TestPod;
 use akri_mqtt_tests::cluster::record::Record;
 use akri_mqtt_tests::cluster::scene::{Scene, names, release_pods, scene, scene_in};
 use akri_mqtt_tests::cluster::{
-    SOON, api, api_all, client, create, delete, namespace, patch, until,
+    SOON, api, api_all, client, create, delete, namespace, patch, tag, until,
 };
+use akri_mqtt_tests::http::Tls;
 use kube::api::{DynamicObject, PostParams};
 use serde_json::{Value, json};
 
@@ -398,4 +402,67 @@ async fn webhook_refuses_a_wrong_configuration_with_line_and_column() {
     })
     .await;
     helm::install(&helm::values());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster: cargo xtask e2e"]
+async fn example_with_encrypted_ports_is_probed_and_takes_on_a_new_certificate() {
+    const NAME: &str = "robots.default.svc";
+    const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+    scene("access", async |scene| {
+        let [old, new] = ["old", "new"].map(Authority::new);
+        let data = |authority: &Authority| {
+            let made = authority.server(&[NAME]);
+            json!({"tls.crt": made.certificate, "tls.key": made.key})
+        };
+        for (name, kind, data) in [
+            ("monitoring-broker-tls", "kubernetes.io/tls", data(&old)),
+            ("monitoring-broker-tokens", "Opaque", json!({"tokens": TOKEN})),
+        ] {
+            let secret = json!({"metadata": {"name": name}, "type": kind, "stringData": data});
+            create(&scene.client, &scene.namespace, "Secret", secret).await;
+        }
+        // As it is, but for the address that every reader replaces, and the image under test.
+        let example = include_str!("../../examples/kubernetes/access.yaml")
+            .replace("mosquitto.default.svc:1883", &scene.server.address)
+            .replace(
+                "ghcr.io/akri-mqtt/monitoring-broker:0.1.0",
+                &format!("akri-mqtt/monitoring-broker:{}", tag()),
+            );
+        let example = chart::documents(&example).remove(0);
+        create(&scene.client, &scene.namespace, "Configuration", example).await;
+        scene.start_devices(&names(1)).await;
+        let pod = scene.wait_for_running(1).await.remove(0);
+        // Ready: the kubelet has asked over TLS.
+        let ip = TestPod::ready(&scene.client, &scene.namespace, &pod.name).await.ip;
+        let address = format!("{ip}:8080").parse().unwrap();
+        let devices = async |authority: &Authority, token: Option<&str>| {
+            let (authority, name) = (authority.pem(), NAME.to_owned());
+            let token = token.map(str::to_owned);
+            let tls = Tls { authority, name, token };
+            let answer = scene.field.fetch_encrypted(address, "/v1/devices", &tls).await;
+            answer.map(|(status, _)| status)
+        };
+        assert_eq!(devices(&old, Some(TOKEN)).await, Some(200));
+        assert_eq!(devices(&old, None).await, Some(401), "without a token");
+        assert_eq!(devices(&new, Some(TOKEN)).await, None, "of another authority");
+
+        let before = scene.record.fingerprint();
+        let rotated = json!({"stringData": data(&new)});
+        let secret = "monitoring-broker-tls";
+        patch(&scene.client, &scene.namespace, "Secret", secret, rotated).await;
+        until("the new certificate is served", 2 * SOON, async || {
+            // A change of the pod makes the kubelet look at its Secrets now, not within a minute or two.
+            let look = json!({"metadata": {"annotations": {"look": akri_mqtt_tests::pod::now_ms().to_string()}}});
+            patch(&scene.client, &scene.namespace, "Pod", &pod.name, look).await;
+            match devices(&new, Some(TOKEN)).await {
+                Some(200) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+        assert_eq!(devices(&old, Some(TOKEN)).await, None, "the old one is not");
+        assert_eq!(scene.record.fingerprint(), before, "by the same process");
+    })
+    .await;
 }

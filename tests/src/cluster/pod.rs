@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{SOON, TEST_IMAGE, api, create, until};
+use crate::http::Tls;
 use crate::pod::CONTROL_PORT;
 use crate::pod::agent::{Configure, Seen};
 use crate::pod::control::{Fetch, Fetched, Publish};
@@ -177,8 +178,17 @@ impl TestPod {
 
     /// Fetches from inside the cluster.
     pub async fn fetch(&self, address: SocketAddr, path: &str) -> Fetched {
+        self.fetch_as(address, path, None).await
+    }
+
+    /// Fetches over TLS from inside the cluster.
+    pub async fn fetch_encrypted(&self, address: SocketAddr, path: &str, tls: &Tls) -> Fetched {
+        self.fetch_as(address, path, Some(tls.clone())).await
+    }
+
+    async fn fetch_as(&self, address: SocketAddr, path: &str, tls: Option<Tls>) -> Fetched {
         let path = path.to_owned();
-        self.told("/fetch", &Fetch { address, path }).await
+        self.told("/fetch", &Fetch { address, path, tls }).await
     }
 
     /// Fetches JSON from inside the cluster; `Null` while there is none.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::mqtt::Connection;
 use super::processes::{self, Processes, Start};
-use crate::http;
+use crate::http::{self, Tls};
 
 /// What is published from inside the cluster.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,6 +33,8 @@ pub struct Fetch {
     pub address: SocketAddr,
     /// Path and query.
     pub path: String,
+    /// Unless it is asked without encryption.
+    pub tls: Option<Tls>,
 }
 
 /// The answer to a [`Fetch`]; `None` while nobody answers.
@@ -90,7 +92,11 @@ async fn resident(Path(container): Path<String>) -> Answer<u64> {
 }
 
 async fn fetch(Json(fetch): Json<Fetch>) -> Answer<Fetched> {
-    let fetched = tokio::task::spawn_blocking(move || http::get(fetch.address, &fetch.path)).await;
+    let fetched = tokio::task::spawn_blocking(move || match &fetch.tls {
+        None => http::get(fetch.address, &fetch.path),
+        Some(tls) => http::get_encrypted(fetch.address, &fetch.path, tls),
+    })
+    .await;
     fetched.map(Json).map_err(|error| failed(error.into()))
 }
 
