@@ -71,7 +71,7 @@ pub fn api_all(client: &Client, kind: &str) -> Api<DynamicObject> {
 fn resource(kind: &str) -> ApiResource {
     let (group, version) = match kind {
         "Configuration" | "Instance" => ("akri.sh", "v0"),
-        "Deployment" | "DaemonSet" => ("apps", "v1"),
+        "Deployment" | "DaemonSet" | "StatefulSet" => ("apps", "v1"),
         "Job" => ("batch", "v1"),
         "Lease" => ("coordination.k8s.io", "v1"),
         "Role" | "RoleBinding" | "ClusterRole" | "ClusterRoleBinding" => {

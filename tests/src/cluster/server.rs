@@ -13,8 +13,9 @@ use crate::pod::processes::Start;
 const PORT: u16 = 1883;
 const NAME: &str = "mqtt";
 const PASSWORDS: &str = "/data/passwords";
-/// Everything on standard error; anonymous clients are taken, wrong passwords are not.
+/// Everything on standard error; anonymous clients are taken, wrong passwords are not; what nobody takes yet is kept.
 const CONFIG: &str = "listener 1883\nallow_anonymous true\npassword_file /data/passwords\n\
+    max_queued_messages 0\n\
     persistence true\npersistence_location /data/\nlog_dest stderr\nlog_timestamp false\nconnection_messages true\n";
 
 /// An MQTT server in the cluster.

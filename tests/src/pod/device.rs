@@ -26,13 +26,17 @@ pub struct Device {
     /// Between two messages, in milliseconds
     #[arg(long, default_value_t = 500)]
     every: u64,
+    /// QoS 1: a reading follows when the server has taken the one before, which is printed as `taken <reading>`
+    #[arg(long)]
+    acknowledged: bool,
 }
 
 impl Device {
     /// Never returns by itself.
     pub fn run(&self) -> ! {
+        let mut reading = 0;
         loop {
-            if let Err(error) = self.talk() {
+            if let Err(error) = self.talk(&mut reading) {
                 eprintln!("{}: {error:#}", self.client_id);
             }
             std::thread::sleep(RETRY);
@@ -40,20 +44,25 @@ impl Device {
     }
 
     /// One connection, until it breaks.
-    fn talk(&self) -> anyhow::Result<()> {
+    fn talk(&self, reading: &mut u64) -> anyhow::Result<()> {
         let will = self.status.as_deref().map(|topic| (topic, "offline"));
         let mut connection = Connection::open(&self.server, &self.client_id, will)?;
         println!("first {}", now_ms());
         if let Some(status) = &self.status {
             connection.publish(status, "online", true)?;
         }
-        for reading in 0_u64.. {
-            let temperature = 20 + reading % 10;
+        loop {
+            let temperature = 20 + *reading % 10;
             let payload = format!("{{\"temperature\":{temperature},\"reading\":{reading}}}");
-            connection.publish(&self.data, &payload, false)?;
+            if self.acknowledged {
+                connection.publish_acknowledged(&self.data, &payload)?;
+                println!("taken {reading}");
+            } else {
+                connection.publish(&self.data, &payload, false)?;
+            }
+            *reading += 1;
             connection.drain(Duration::from_millis(self.every.max(1)))?;
         }
-        Ok(())
     }
 }
 

@@ -10,6 +10,8 @@ use anyhow::{Context as _, ensure};
 const CONNECT: u8 = 0x10;
 const CONNACK: u8 = 0x20;
 const PUBLISH: u8 = 0x30;
+const PUBACK: u8 = 0x40;
+const QOS_1: u8 = 0x02;
 const PINGREQ: u8 = 0xc0;
 const RETAIN: u8 = 0x01;
 const CLEAN_SESSION: u8 = 0x02;
@@ -61,6 +63,25 @@ impl Connection {
         body.extend(payload.as_bytes());
         let kind = PUBLISH | if retain { RETAIN } else { 0 };
         self.stream.write_all(&packet(kind, &body)?)?;
+        Ok(())
+    }
+
+    /// Publishes with QoS 1 and waits until the server has taken it.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub fn publish_acknowledged(&mut self, topic: &str, payload: &str) -> anyhow::Result<()> {
+        // One at a time, so one packet identifier is enough (MQTT 3.1.1, 2.3.1).
+        const ID: [u8; 2] = [0, 1];
+        let mut body = Vec::new();
+        text(&mut body, topic)?;
+        body.extend(ID);
+        body.extend(payload.as_bytes());
+        self.stream.write_all(&packet(PUBLISH | QOS_1, &body)?)?;
+        self.stream.set_read_timeout(Some(PATIENCE))?;
+        let mut answer = [0; 4];
+        self.stream.read_exact(&mut answer).context("no PUBACK")?;
+        ensure!(answer == [PUBACK, 2, ID[0], ID[1]], "{answer:?}");
         Ok(())
     }
 
@@ -143,6 +164,8 @@ mod tests {
         let address = server.address().to_string();
         let mut device = Connection::open(&address, "d", Some(("d/status", "offline"))).unwrap();
         device.publish("d/status", "online", true).unwrap();
+        device.publish_acknowledged("d/joints", "1").unwrap();
+        device.publish_acknowledged("d/joints", "2").unwrap();
         device.ping().unwrap();
         device.drain(Duration::from_secs(1)).unwrap();
         device.close().unwrap();

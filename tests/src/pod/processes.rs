@@ -1,5 +1,5 @@
-//! The processes of a test pod. In: names and command lines. Out: their state, their first lines, and
-//! the exact time of each signal. Their standard error is the pod's log.
+//! The processes of a test pod. In: names and command lines. Out: their state, their first lines and the
+//! last, and the exact time of each signal. Their standard error is the pod's log.
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
@@ -34,6 +34,8 @@ pub struct State {
     pub ended: Option<String>,
     /// Its first lines.
     pub lines: Vec<String>,
+    /// Its last line.
+    pub last: Option<String>,
 }
 
 /// All processes of a pod by name; the last one of each name.
@@ -76,6 +78,7 @@ impl Processes {
             pid,
             ended: None,
             lines: Vec::new(),
+            last: None,
         };
         self.lock().insert(name.clone(), state);
         let all = self.clone();
@@ -84,8 +87,9 @@ impl Processes {
             while let Ok(Some(line)) = lines.next_line().await {
                 all.change(&name, pid, |state| {
                     if state.lines.len() < LINES {
-                        state.lines.push(line);
+                        state.lines.push(line.clone());
                     }
+                    state.last = Some(line);
                 });
             }
             let ended = match child.wait().await {
