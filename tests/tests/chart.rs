@@ -18,7 +18,8 @@ use akri_mqtt_core::details::Details;
 use akri_mqtt_tests::binary::binary;
 use akri_mqtt_tests::chart::{self, CURRENT, Object, list, text};
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::JobSpec;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
@@ -87,6 +88,8 @@ fn decode(object: &Object) {
         ("v1", "ServiceAccount") => strictly::<ServiceAccount>,
         ("apps/v1", "DaemonSet") => strictly::<DaemonSet>,
         ("apps/v1", "Deployment") => strictly::<Deployment>,
+        ("apps/v1", "StatefulSet") => strictly::<StatefulSet>,
+        ("autoscaling/v2", "HorizontalPodAutoscaler") => strictly::<HorizontalPodAutoscaler>,
         ("coordination.k8s.io/v1", "Lease") => strictly::<Lease>,
         ("networking.k8s.io/v1", "NetworkPolicy") => strictly::<NetworkPolicy>,
         ("policy/v1", "PodDisruptionBudget") => strictly::<PodDisruptionBudget>,
@@ -171,6 +174,28 @@ fn objects_follow_the_version_of_kubernetes() {
     }
 }
 
+#[test]
+fn pools_follow_the_version_of_kubernetes() {
+    let values =
+        json!({"pools": [{"name": "a", "configuration": "a", "autoscaling": {"enabled": true}}]});
+    let rendered = |version| {
+        let objects = chart::render(None, &values, version).unwrap();
+        let autoscaler = one(&objects, "HorizontalPodAutoscaler");
+        let retention = one(&objects, "StatefulSet")
+            .pointer("/spec/persistentVolumeClaimRetentionPolicy/whenScaled");
+        (
+            text(autoscaler, "/apiVersion").to_owned(),
+            retention.cloned(),
+        )
+    };
+    let retain = Some(json!("Retain"));
+    let [old, new] = ["autoscaling/v2beta2", "autoscaling/v2"].map(str::to_owned);
+    assert_eq!(rendered("1.20.2"), (old, None));
+    assert_eq!(rendered("1.26.9"), (new.clone(), None));
+    assert_eq!(rendered("1.27.1-gke.9"), (new.clone(), retain.clone()));
+    assert_eq!(rendered(CURRENT), (new, retain));
+}
+
 /// Fails unless each of the values is refused with its words.
 fn refused(wrong: &[(Value, &str)]) {
     for (values, words) in wrong {
@@ -178,6 +203,14 @@ fn refused(wrong: &[(Value, &str)]) {
             chart::render(None, values, CURRENT).expect_err(&format!("{values} was accepted"));
         assert!(error.contains(words), "{values}: {error}");
     }
+}
+
+/// A pool of the Configuration `a` with more of this.
+fn pool(more: Value) -> Value {
+    let mut entry = json!({"name": "p", "configuration": "a"});
+    let object = entry.as_object_mut().unwrap();
+    object.extend(more.as_object().unwrap().clone());
+    json!({"pools": [entry]})
 }
 
 #[test]
@@ -230,6 +263,23 @@ fn wrong_values_are_refused_where_they_are() {
             "secretNamespaces.0: ",
         ),
         (json!({"clusterId": "Not-This"}), "clusterId: "),
+        (json!({"pools": [{"name": "a"}]}), "pools.0: configuration"),
+        (pool(json!({"name": "1"})), "pools.0.name: "),
+        (pool(json!({"name": "a".repeat(53)})), "pools.0.name: "),
+        (pool(json!({"shards": 1025})), "pools.0.shards: "),
+        (
+            pool(json!({"drainTimeout": "0s"})),
+            "pools.0.drainTimeout: ",
+        ),
+        (pool(json!({"sinks": ["redis://a b"]})), "pools.0.sinks.0: "),
+        (
+            pool(json!({"size": "1Gi"})),
+            "pools.0: Additional property size",
+        ),
+        (
+            json!({"poolDefaults": {"configuration": "a"}}),
+            "poolDefaults: Additional property configuration",
+        ),
     ]);
 }
 
@@ -326,6 +376,142 @@ fn values_that_contradict_each_other_are_refused_with_the_way_out() {
 }
 
 #[test]
+fn pools_that_contradict_other_values_are_refused_with_the_way_out() {
+    let served = |entry: Value| {
+        let mut values = pool(json!({}));
+        let mut of = json!({"name": "a", "discoveryDetails": "topics: [a]"});
+        let object = of.as_object_mut().unwrap();
+        object.extend(entry.as_object().unwrap().clone());
+        values["configurations"] = json!([of]);
+        values
+    };
+    let two = |other: Value| json!({"pools": [{"name": "p", "configuration": "a"}, other]});
+    refused(&[
+        (
+            two(json!({"name": "p", "configuration": "b"})),
+            "devices/p has a pool already",
+        ),
+        (
+            two(json!({"name": "q", "configuration": "a"})),
+            "Configuration a of namespace devices has a pool already",
+        ),
+        (pool(json!({"name": "akri-mqtt"})), "choose another one"),
+        (
+            pool(json!({"autoscaling": {"enabled": true, "minReplicas": 3, "maxReplicas": 2}})),
+            "maxReplicas is less than minReplicas",
+        ),
+        (
+            pool(json!({"persistence": {"size": "1Gi"}})),
+            "smaller than the volume's size, which is 1Gi (pool p)",
+        ),
+        (
+            pool(
+                json!({"persistence": {"enabled": false}, "monitoringBroker": {"dataSizeLimit": "1Gi"}}),
+            ),
+            "smaller than dataSizeLimit, which is 1Gi (pool p)",
+        ),
+        (
+            served(json!({"podSpec": {"containers": []}})),
+            "has podSpec, but nothing runs for its devices",
+        ),
+        (
+            served(json!({"instanceService": true})),
+            "has instanceService, but nothing runs for its devices",
+        ),
+        (
+            json!({"pools": [{"name": "p", "configuration": "a"}], "controller": {"namespaces": ["b"]}}),
+            "add devices to controller.namespaces",
+        ),
+    ]);
+    with(&two(
+        json!({"name": "p", "namespace": "b", "configuration": "a"}),
+    ));
+}
+
+#[test]
+fn a_pool_takes_the_place_of_the_pods_of_its_configuration() {
+    let values = |mode: &str| {
+        json!({
+            "mode": mode,
+            "configurations": [
+                {"name": "a", "discoveryDetails": "topics: [a]", "credentials": {"secretName": "mqtt"}},
+                {"name": "b", "discoveryDetails": "topics: [b]"},
+            ],
+            "pools": [{"name": "p", "configuration": "a", "shards": 8, "drainTimeout": "1500ms", "replicas": 0}],
+            "networkPolicy": {"enabled": true},
+            "serviceMonitor": {"enabled": true, "monitoringBrokers": true},
+        })
+    };
+    for (mode, pool) in [("agentless", Some("p")), ("akri", None)] {
+        let objects = with(&values(mode));
+        let configuration = |name: &str| {
+            let of_name = |one: &&Object| one.kind() == "Configuration" && one.name() == name;
+            objects.iter().find(of_name).unwrap().value.clone()
+        };
+        let (served, other) = (configuration("a"), configuration("b"));
+        for field in [
+            "brokerSpec",
+            "instanceServiceSpec",
+            "configurationServiceSpec",
+        ] {
+            assert_eq!(served["spec"].get(field), None, "{mode}: {field}");
+            assert_ne!(other["spec"].get(field), None, "{mode}: {field}");
+        }
+        let annotations = &served["metadata"]["annotations"];
+        // Akri knows no pools, and needs to know none: without brokerSpec it makes Instances alone.
+        let named = annotations.get("mqtt.akri.sh/pool").and_then(Value::as_str);
+        assert_eq!(named, pool, "{mode}");
+        assert_eq!(annotations["mqtt.akri.sh/shards"], "8", "{mode}");
+        for kind in ["NetworkPolicy", "PodMonitor"] {
+            let of_kind = objects.iter().filter(|one| one.kind() == kind);
+            let names: BTreeSet<&str> = of_kind.map(Object::name).collect();
+            assert!(names.contains("p") && names.contains("akri-mqtt-b"));
+            assert!(!names.contains("akri-mqtt-a"), "{mode}: {kind}");
+        }
+        let pod = one(&objects, "StatefulSet").pointer("/spec/template/spec");
+        let pod = pod.unwrap();
+        // The time for the sinks in whole seconds, and half a minute.
+        assert_eq!(pod["terminationGracePeriodSeconds"], 32);
+        let credentials = list(pod, "/volumes");
+        assert!(
+            credentials
+                .iter()
+                .any(|one| text(one, "/secret/secretName") == "mqtt")
+        );
+    }
+}
+
+#[test]
+fn probes_services_and_monitors_know_that_the_ports_are_encrypted() {
+    let objects = rendered(&chart::directory().join("ci/pools-values.yaml"));
+    let mut seen = 0;
+    for object in &objects {
+        let place = object.title();
+        for container in list(&object.value, "/spec/template/spec/containers") {
+            if text(container, "/name") == "monitoring-broker" {
+                for probe in ["livenessProbe", "readinessProbe"] {
+                    assert_eq!(
+                        text(container, &format!("/{probe}/httpGet/scheme")),
+                        "HTTPS"
+                    );
+                    seen += 1;
+                }
+            }
+        }
+        for endpoint in list(&object.value, "/spec/podMetricsEndpoints") {
+            assert_eq!(text(endpoint, "/scheme"), "https", "{place}");
+            seen += 1;
+        }
+        if object.kind() == "Service" && ["robots", "sensors", "others"].contains(&object.name()) {
+            let ports = list(&object.value, "/spec/ports");
+            assert_eq!(ports[0]["port"], 443, "{place}");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 13);
+}
+
+#[test]
 fn amounts_that_do_not_fit_each_other_are_refused() {
     let entry = |more: Value| {
         let mut entry = json!({"name": "a", "discoveryDetails": "topics: [a]"});
@@ -379,6 +565,8 @@ fn schema_and_defaults_name_the_same_values() {
         "Probe.initialDelaySeconds",
     ];
     differences.retain(|place| !allowed.iter().any(|end| place.ends_with(end)));
+    // What a pool leaves out is said by the value of that name.
+    differences.retain(|place| !place.starts_with(".poolDefaults.monitoringBroker."));
     assert_eq!(differences, Vec::<String>::new());
 }
 

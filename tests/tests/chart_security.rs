@@ -138,19 +138,16 @@ fn handlers_of_akri_mode_get_two_directories_of_the_node_and_no_more() {
 }
 
 #[test]
-fn only_the_controller_can_speak_to_the_api_server() {
+fn only_the_controller_and_pools_can_speak_to_the_api_server() {
     for (file, object) in everything() {
         let Some(pod) = pods(&object) else { continue };
+        let pool = object.kind() == "StatefulSet";
         for container in list(pod, "/containers") {
             let token = list(container, "/volumeMounts").iter().any(|mount| {
                 text(mount, "/mountPath").starts_with("/var/run/secrets/kubernetes.io")
             });
-            assert_eq!(
-                token,
-                text(container, "/name") == "controller",
-                "{file}: {}",
-                object.title()
-            );
+            let may = pool || text(container, "/name") == "controller";
+            assert_eq!(token, may, "{file}: {}", object.title());
         }
     }
 }
@@ -203,10 +200,13 @@ fn no_object_of_a_role_is_wider_than_it_must_be() {
                 .collect();
             // What does not exist yet has no name for the API server.
             let creates_leases = all.contains("leases") && verbs == BTreeSet::from(["create"]);
-            assert!(
-                !creates_leases || kind == "Role",
-                "{title}: only in its own"
+            // Nor have the Leases of members that nobody has counted yet.
+            let pool = text(
+                &object.value,
+                "/metadata/labels/app.kubernetes.io~1component",
             );
+            let unnamed = creates_leases || (all.contains("leases") && pool == "pool");
+            assert!(!unnamed || kind == "Role", "{title}: only in its own");
             for needs in [
                 "leases",
                 "namespaces",
@@ -214,7 +214,7 @@ fn no_object_of_a_role_is_wider_than_it_must_be() {
                 "validatingwebhookconfigurations",
             ] {
                 assert!(
-                    !all.contains(needs) || named || creates_leases,
+                    !all.contains(needs) || named || unnamed,
                     "{title}: {needs} by name only"
                 );
             }
@@ -257,6 +257,43 @@ fn each_right_says_why_it_is_needed() {
         }
     }
     assert!(rules > 20, "{rules}");
+}
+
+#[test]
+fn members_of_a_pool_write_leases_and_nothing_else() {
+    let values = json!({"pools": [{"name": "p", "configuration": "robots", "namespace": "plant"}]});
+    let objects = chart::render(None, &values, CURRENT).unwrap();
+    let bound = |kind: &str| -> Vec<&Value> {
+        let of_pool = |one: &&Object| one.kind() == kind && one.name() == "p";
+        let found = objects.iter().filter(of_pool);
+        found.map(|object| &object.value).collect()
+    };
+    let subject = json!([{"kind": "ServiceAccount", "name": "p", "namespace": "plant"}]);
+    let subjects = objects.iter().filter_map(|one| one.value.get("subjects"));
+    let bindings = subjects.filter(|subjects| **subjects == subject).count();
+    assert_eq!(bindings, 1, "by one binding");
+    assert_eq!(bound("RoleBinding").len(), 1, "of its own namespace");
+    let [role] = bound("Role")[..] else {
+        panic!("one Role");
+    };
+    assert_eq!(text(role, "/metadata/namespace"), "plant");
+    let rules: Vec<(&str, bool, bool)> = list(role, "/rules")
+        .iter()
+        .map(|rule| {
+            let reads = |verb: &Value| ["get", "list", "watch"].map(Value::from).contains(verb);
+            let resource = rule["resources"][0].as_str().unwrap();
+            let named = list(rule, "/resourceNames") == [json!("robots")];
+            (resource, named, list(rule, "/verbs").iter().all(reads))
+        })
+        .collect();
+    assert_eq!(
+        rules,
+        [
+            ("instances", false, true),
+            ("configurations", true, true),
+            ("leases", false, false)
+        ]
+    );
 }
 
 /// The names of a namespace's Secrets or ConfigMaps that may be read; empty for all, none without a rule.

@@ -99,12 +99,47 @@ annotations:
       fieldPath: metadata.namespace
 {{- end -}}
 
-{{/* A probe. In: dict "path" "port" "with" (its times). */}}
+{{/* A probe. In: dict "path" "port" "scheme" (unless it is HTTP) "with" (its times). */}}
 {{- define "akri-mqtt.probe" -}}
 httpGet:
   path: {{ .path }}
   port: {{ .port }}
+  {{- with .scheme }}
+  scheme: {{ . }}
+  {{- end }}
 {{ toYaml .with }}
+{{- end -}}
+
+{{/* The volume by which a container speaks to the API server, for those containers alone that mount it. */}}
+{{- define "akri-mqtt.apiAccess" -}}
+name: api-access
+projected:
+  defaultMode: 292 # 0444; JSON has no octal numbers
+  sources:
+    - serviceAccountToken:
+        path: token
+        expirationSeconds: 3600
+    - configMap:
+        name: kube-root-ca.crt
+        items:
+          - key: ca.crt
+            path: ca.crt
+    - downwardAPI:
+        items:
+          - path: namespace
+            fieldRef:
+              fieldPath: metadata.namespace
+{{- end -}}
+
+{{- define "akri-mqtt.apiAccessMount" -}}
+name: api-access
+mountPath: /var/run/secrets/kubernetes.io/serviceaccount
+readOnly: true
+{{- end -}}
+
+{{- define "akri-mqtt.disruptionBudgetVersion" -}}
+{{- $current := .Capabilities.APIVersions.Has "policy/v1/PodDisruptionBudget" -}}
+{{- ternary "policy/v1" "policy/v1beta1" (or $current (semverCompare ">=1.21.0-0" .Capabilities.KubeVersion.Version)) -}}
 {{- end -}}
 
 {{/* What a container may do: nothing beyond "restricted", and no writing to its root. */}}
