@@ -338,18 +338,45 @@ impl<L: SharedLeases> LeasePool<L> {
         let Some(held) = held else {
             return;
         };
-        let name = self.names.of(&About::Shard(lock.shard));
-        let store = last_store(&held).unwrap_or_default();
-        let free = self.names.shard(Some(&held), None, store);
-        match within(self.leases.write(&name, free)).await {
-            Ok(written) => {
+        let about = About::Shard(lock.shard);
+        match self.written_free(&about, &lock.identity, held).await {
+            Ok(Some(written)) => {
                 let now = Instant::now().into_std();
                 self.shared.lock().view.put(written, now);
             }
+            // It is another one's already.
+            Ok(None) => {}
             Err(error) => {
-                tracing::debug!(lease = name, %error, "a shard is given back a little later");
+                let lease = self.names.of(&about);
+                tracing::debug!(lease, %error, "a shard is given back a little later");
             }
         }
+    }
+
+    async fn written_free(
+        &self,
+        about: &About,
+        identity: &Identity,
+        held: Lease,
+    ) -> std::result::Result<Option<Lease>, Failure> {
+        let name = self.names.of(about);
+        let free = |held: &Lease| {
+            let store = last_store(held).unwrap_or_default();
+            self.names.shard(Some(held), None, store)
+        };
+        match within(self.leases.write(&name, free(&held))).await {
+            Err(Failure::Conflict) => {}
+            written => return written.map(Some),
+        }
+        // Somebody has touched it: a label, or it has another holder.
+        let current = within(self.leases.read(&name)).await?;
+        let is_ours = |lease: &Lease| names::is_held_by(lease, identity);
+        let Some(current) = current.filter(is_ours) else {
+            return Ok(None);
+        };
+        within(self.leases.write(&name, free(&current)))
+            .await
+            .map(Some)
     }
 
     /// Says that it goes: the others claim what it gives back from now on.

@@ -235,6 +235,12 @@ pub fn last_store(lease: &Lease) -> Option<&str> {
     annotation(lease, STORE).filter(|store| !store.is_empty())
 }
 
+/// Whether a Lease names somebody as its holder.
+pub fn is_held_by(lease: &Lease, holder: &Identity) -> bool {
+    let spec = lease.spec.as_ref();
+    spec.and_then(|spec| spec.holder_identity.as_deref()) == Some(holder.as_str())
+}
+
 /// Whether a member gives its shards back.
 pub fn is_leaving(lease: &Lease) -> bool {
     annotation(lease, LEAVING).is_some()

@@ -12,7 +12,7 @@ use akri_mqtt_runtime::Shutdown;
 use k8s_openapi::api::coordination::v1::Lease;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::names::{About, Identity, Names, now};
+use super::names::{About, Identity, Names, is_held_by, now};
 use super::shared::{Shared, Stage, Standing};
 use super::{DEADLINE, LEASE, Own, RENEW, REQUEST, RETRY};
 
@@ -175,10 +175,20 @@ impl<L: SharedLeases> Renewer<L> {
     /// Nobody has to wait for a member that has left.
     async fn delete(mut self) {
         let name = self.names.of(&About::Member(self.own.member.clone()));
-        let Some(last) = self.last.take() else {
-            return;
+        let deleted = async {
+            if let Some(last) = self.last.take() {
+                match self.leases.delete(&name, &last).await {
+                    Err(Failure::Conflict) => {}
+                    deleted => return deleted,
+                }
+            }
+            let current = self.leases.read(&name).await?;
+            match current.filter(|lease| is_held_by(lease, &self.identity)) {
+                Some(current) => self.leases.delete(&name, &current).await,
+                None => Ok(()),
+            }
         };
-        match timeout(REQUEST, self.leases.delete(&name, &last)).await {
+        match timeout(REQUEST, deleted).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the Lease of this member is left behind"),
             Err(_) => tracing::warn!("the Lease of this member could not be deleted in time"),

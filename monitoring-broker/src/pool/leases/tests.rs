@@ -267,8 +267,13 @@ impl Leases for Connection {
 }
 
 impl SharedLeases for Connection {
-    async fn delete(&self, name: &str, _: &Lease) -> std::result::Result<(), Failure> {
+    async fn delete(&self, name: &str, lease: &Lease) -> std::result::Result<(), Failure> {
         self.reach().await?;
+        let current = self.server.lock().leases.get(name).cloned();
+        let current = current.and_then(|current| current.metadata.resource_version);
+        if current != lease.metadata.resource_version {
+            return Err(Failure::Conflict);
+        }
         self.server.delete(name);
         Ok(())
     }
@@ -429,11 +434,21 @@ async fn a_watch_that_has_gone_silent_kills_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_member_that_leaves_hands_over_at_once_and_leaves_nothing_behind() {
+async fn a_member_that_leaves_hands_over_at_once_whoever_has_labelled_its_leases() {
     let server = Server::new();
     let _a = server.join("a").await;
     let b = server.join("b").await;
     server.settled(&["a", "b"]).await;
+    let somebody = Connection {
+        server: server.clone(),
+        name: "somebody",
+    };
+    let leases = server.lock().leases.clone();
+    for (name, mut lease) in leases {
+        let labels = lease.metadata.labels.get_or_insert_default();
+        labels.insert("by".to_owned(), "hand".to_owned());
+        somebody.write(&name, lease).await.unwrap();
+    }
     let begun = Instant::now();
     b.stop().await;
     server.settled(&["a"]).await;

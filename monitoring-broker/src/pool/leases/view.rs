@@ -10,7 +10,7 @@ use akri_mqtt_core::pool::{Member, Shard};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::runtime::watcher::Event;
 
-use super::names::{About, Facts, Identity, Names, facts, is_leaving, peer};
+use super::names::{About, Facts, Identity, Names, facts, is_held_by, is_leaving, peer};
 use crate::pool::peer::{Live, Peer};
 
 /// A member as it was last seen, or one that a shard names and of which nothing was seen.
@@ -229,11 +229,8 @@ impl View {
 
     /// The shards whose Leases name somebody.
     pub fn held_by(&self, holder: &Identity) -> Vec<(Shard, Lease)> {
-        let is_his = |lease: &Lease| {
-            let record = lease::record(lease);
-            record.holder.is_some_and(|held| *held == *holder.as_str())
-        };
-        let shards = self.shards.iter().filter(|(_, lease)| is_his(lease));
+        let shards = self.shards.iter();
+        let shards = shards.filter(|(_, lease)| is_held_by(lease, holder));
         shards
             .map(|(shard, lease)| (*shard, lease.clone()))
             .collect()
