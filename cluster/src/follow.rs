@@ -23,12 +23,12 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 /// has died within some minutes.
 pub type Quiet = Option<Duration>;
 
-/// Follows the objects. `report` is told what is wrong, and none when it works again.
+/// Follows the objects. `report` is told what is wrong, each time that it is something else, and none when it works.
 pub fn follow<K>(
     api: Api<K>,
     config: Config,
     quiet: Quiet,
-    report: impl Fn(Option<String>) + Send + Sync + 'static,
+    report: impl FnMut(Option<String>) + Send + 'static,
 ) -> BoxStream<'static, Event<K>>
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
@@ -40,6 +40,7 @@ where
         begin,
         quiet,
         report,
+        reported: None,
         wait: RETRY.0,
     };
     stream::unfold(state, |mut state| async move {
@@ -56,10 +57,11 @@ struct Follower<K, B, R> {
     begin: B,
     quiet: Quiet,
     report: R,
+    reported: Option<Option<String>>,
     wait: Duration,
 }
 
-impl<K, B: Fn() -> Events<K>, R: Fn(Option<String>)> Follower<K, B, R> {
+impl<K, B: Fn() -> Events<K>, R: FnMut(Option<String>)> Follower<K, B, R> {
     async fn next(&mut self) -> Event<K> {
         loop {
             let next = self.events.next();
@@ -78,19 +80,28 @@ impl<K, B: Fn() -> Events<K>, R: Fn(Option<String>)> Follower<K, B, R> {
                     // That a list begins does not say yet that it can be made.
                     if !matches!(event, Event::Init) {
                         self.wait = RETRY.0;
-                        (self.report)(None);
+                        self.tell(None);
                     }
                     return event;
                 }
                 Some(Err(error)) => {
                     if !is_expired(&error) {
-                        (self.report)(Some(watch_words(&error)));
+                        self.tell(Some(watch_words(&error)));
                     }
                     sleep(self.wait.mul_f64(0.75 + rand::random::<f64>() / 2.0)).await;
                     self.wait = self.wait.saturating_mul(2).min(RETRY.1);
                 }
                 None => self.events = (self.begin)(),
             }
+        }
+    }
+}
+
+impl<K, B, R: FnMut(Option<String>)> Follower<K, B, R> {
+    fn tell(&mut self, problem: Option<String>) {
+        if self.reported.as_ref() != Some(&problem) {
+            self.reported = Some(problem.clone());
+            (self.report)(problem);
         }
     }
 }

@@ -54,7 +54,7 @@ pub trait SharedLeases: Leases + Clone {
         &self,
         label: &str,
         quiet: Quiet,
-        report: impl Fn(Option<String>) + Send + Sync + 'static,
+        report: impl FnMut(Option<String>) + Send + 'static,
     ) -> BoxStream<'static, Event<Lease>>;
 }
 
@@ -113,7 +113,7 @@ impl SharedLeases for InNamespace {
         &self,
         label: &str,
         quiet: Quiet,
-        report: impl Fn(Option<String>) + Send + Sync + 'static,
+        report: impl FnMut(Option<String>) + Send + 'static,
     ) -> BoxStream<'static, Event<Lease>> {
         let config = Config::default().labels(label);
         follow(self.api.clone(), config, quiet, report)

@@ -34,15 +34,15 @@ impl Instances {
     #[must_use]
     pub fn new(client: Client, namespace: &str, configuration: &str, ready: Condition) -> Self {
         let api = Api::namespaced(client, namespace);
-        let listed = std::sync::atomic::AtomicBool::new(false);
+        let mut is_listed = false;
         let report = move |problem: Option<String>| match problem {
             None => {
-                listed.store(true, std::sync::atomic::Ordering::Relaxed);
+                is_listed = true;
                 ready.ready("watched");
             }
             Some(problem) => {
                 tracing::warn!(problem, "the Instances cannot be watched; trying again");
-                if listed.load(std::sync::atomic::Ordering::Relaxed) {
+                if is_listed {
                     ready.ready(format!("the last list stands: {problem}"));
                 } else {
                     ready.not_ready(problem);

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use akri_mqtt_monitoring_broker::{Args, run};
 use akri_mqtt_runtime::{Program, main_with};
 
+/// What the client of Kubernetes calls an error is said once, by whoever asked.
+const LOG: &str = "info,kube_client::client::builder=off,kube_runtime::watcher=off";
+
 fn main() -> ExitCode {
-    main_with(
-        Program::new("akri-mqtt-monitoring-broker"),
-        |args: Args, shutdown| run(args, shutdown),
-    )
+    let program = Program::new("akri-mqtt-monitoring-broker").log(LOG);
+    main_with::<Args, _, _>(program, run)
 }

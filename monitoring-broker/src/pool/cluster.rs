@@ -10,7 +10,7 @@ use akri_mqtt_runtime::{Condition, Tasks, usage};
 use kube::api::Api;
 use kube::{Client, ResourceExt as _};
 
-use super::leases::{LeaseError, LeasePool, Names, Own, SHARDS};
+use super::leases::{LeaseError, LeasePool, Names, Own, Pod, SHARDS};
 use super::peer::Peer;
 
 /// Between two attempts.
@@ -65,10 +65,12 @@ impl Cluster {
         ready: &Condition,
         tasks: &Tasks,
     ) -> anyhow::Result<LeasePool<InNamespace>> {
+        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let pod = set("POD_NAME").zip(set("POD_UID"));
         let own = Own {
             member: me.clone(),
             says,
-            pod_uid: std::env::var("POD_UID").ok().filter(|uid| !uid.is_empty()),
+            pod: pod.map(|(name, uid)| Pod { name, uid }),
         };
         let mut said = String::new();
         loop {

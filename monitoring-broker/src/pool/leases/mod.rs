@@ -86,6 +86,15 @@ pub enum LeaseError {
 
 type Result<T> = std::result::Result<T, LeaseError>;
 
+/// A pod, with which a member's Lease goes.
+#[derive(Clone, Debug)]
+pub struct Pod {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+}
+
 /// Who a member is.
 #[derive(Clone, Debug)]
 pub struct Own {
@@ -93,8 +102,8 @@ pub struct Own {
     pub member: Member,
     /// What the others are told.
     pub says: Peer,
-    /// The uid of the pod of this name that it runs in.
-    pub pod_uid: Option<String>,
+    /// The pod that it runs in.
+    pub pod: Option<Pod>,
 }
 
 /// See the module.
@@ -241,9 +250,10 @@ impl<L: SharedLeases> LeasePool<L> {
     /// Waits until there may be something to do: somebody came, went or gave a shard back, this member's time is
     /// over, or what was refused may be tried again.
     pub async fn changed(&self) {
-        let look = Instant::now() + LOOK;
+        let now = Instant::now();
+        let look = now + LOOK;
         let until = match &self.shared.lock().standing {
-            Standing::Member(_, until) => look.min(*until),
+            Standing::Member(_, until) if *until > now => look.min(*until),
             _ => look,
         };
         tokio::select! {

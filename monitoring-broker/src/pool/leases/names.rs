@@ -146,9 +146,8 @@ impl Names {
             return Member::parse(member).ok().map(About::Member);
         }
         let number = rest.strip_prefix("-shard-")?;
-        let mut all = shards.all();
-        all.find(|shard| shard.to_string() == number)
-            .map(About::Shard)
+        let shard = shards.all().nth(number.parse().ok()?)?;
+        (shard.to_string() == number).then_some(About::Shard(shard))
     }
 
     /// The Lease that holds what all agree on.
@@ -174,12 +173,12 @@ impl Names {
         } else {
             annotations.remove(LEAVING);
         }
-        made.metadata.owner_references = own.pod_uid.as_ref().map(|uid| {
+        made.metadata.owner_references = own.pod.as_ref().map(|pod| {
             vec![OwnerReference {
                 api_version: "v1".to_owned(),
                 kind: "Pod".to_owned(),
-                name: own.member.to_string(),
-                uid: uid.clone(),
+                name: pod.name.clone(),
+                uid: pod.uid.clone(),
                 ..OwnerReference::default()
             }]
         });

@@ -86,7 +86,7 @@ impl Server {
                 address: "127.0.0.1:1".parse().unwrap(),
                 store: format!("store-{name}"),
             },
-            pod_uid: None,
+            pod: None,
         };
         let names = Names::new("robots").unwrap();
         let shards = ShardCount::new(shards).unwrap();
@@ -283,7 +283,7 @@ impl SharedLeases for Connection {
         &self,
         _: &str,
         _: Quiet,
-        _: impl Fn(Option<String>) + Send + Sync + 'static,
+        _: impl FnMut(Option<String>) + Send + 'static,
     ) -> BoxStream<'static, Event<Lease>> {
         type Heard = broadcast::Receiver<Event<Lease>>;
         let state: (Self, Vec<Event<Lease>>, Option<Heard>) = (self.clone(), Vec::new(), None);
