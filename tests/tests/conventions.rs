@@ -66,6 +66,23 @@ fn cases() -> Vec<Case> {
             }),
         },
         Case {
+            convention: "zigbee2mqtt",
+            devices: &["home/hall/door", "home/lamp"],
+            topics: &["zigbee2mqtt/hall/door"],
+            says: json!({
+                "will": [["zigbee2mqtt/bridge/state", "{\"state\":\"offline\"}", true]],
+                "birth": [
+                    ["zigbee2mqtt/bridge/state", "{\"state\":\"online\"}", true],
+                    ["zigbee2mqtt/bridge/devices", "[{\"ieee_address\":\"0x00124b00120144ae\",\"type\":\"Coordinator\",\"friendly_name\":\"Coordinator\"},\
+                      {\"ieee_address\":\"0x00158d00018255df\",\"type\":\"Router\",\"friendly_name\":\"lamp\"},\
+                      {\"ieee_address\":\"0x00158d00018255dd\",\"type\":\"EndDevice\",\"friendly_name\":\"hall/door\"}]", true],
+                    ["zigbee2mqtt/lamp/availability", "{\"state\":\"online\"}", true],
+                    ["zigbee2mqtt/group/availability", "{\"state\":\"online\"}", true],
+                ],
+                "data": [["zigbee2mqtt/hall/door", "{\"contact\":true}", false], ["zigbee2mqtt/lamp", "{\"state\":\"ON\"}", false], ["zigbee2mqtt/group", "{\"state\":\"ON\"}", false]],
+            }),
+        },
+        Case {
             convention: "homie",
             devices: &["home/bridge", "home/child"],
             topics: &["homie/5/bridge/#", "homie/bridge/#"],

@@ -10,6 +10,7 @@ mod homie;
 mod prefixes;
 mod shelly;
 mod tasmota;
+mod zigbee2mqtt;
 
 use std::fmt;
 
@@ -112,10 +113,7 @@ impl Filters {
 impl Convention {
     /// Whether this version runs it.
     pub(crate) fn is_running(&self) -> bool {
-        !matches!(
-            self,
-            Self::HomeAssistant { .. } | Self::Zigbee2mqtt { .. } | Self::SparkplugB { .. }
-        )
+        !matches!(self, Self::HomeAssistant { .. } | Self::SparkplugB { .. })
     }
 
     /// What reads the messages of one server; none for a convention that does not run.
@@ -126,9 +124,8 @@ impl Convention {
             Self::Esphome { prefixes } => Box::new(esphome::Esphome::new(prefixes, context)),
             Self::EmqxEvents { clients } => Box::new(emqx::Events::new(clients, context)),
             Self::Homie { domain } => Box::new(homie::Homie::new(domain, context)),
-            Self::HomeAssistant { .. } | Self::Zigbee2mqtt { .. } | Self::SparkplugB { .. } => {
-                return None;
-            }
+            Self::Zigbee2mqtt { base } => Box::new(zigbee2mqtt::Zigbee2mqtt::new(base, context)),
+            Self::HomeAssistant { .. } | Self::SparkplugB { .. } => return None,
         })
     }
 
@@ -140,9 +137,8 @@ impl Convention {
             Self::Esphome { prefixes } => esphome::filters(prefixes, device),
             Self::EmqxEvents { clients } => emqx::filters(clients, device),
             Self::Homie { domain } => homie::filters(domain, device),
-            Self::HomeAssistant { .. } | Self::Zigbee2mqtt { .. } | Self::SparkplugB { .. } => {
-                Filters::default()
-            }
+            Self::Zigbee2mqtt { base } => zigbee2mqtt::filters(base, device),
+            Self::HomeAssistant { .. } | Self::SparkplugB { .. } => Filters::default(),
         }
     }
 

@@ -37,6 +37,12 @@ pub(super) fn homie() -> Convention {
     }
 }
 
+pub(super) fn zigbee2mqtt() -> Convention {
+    Convention::Zigbee2mqtt {
+        base: "zigbee2mqtt".to_owned(),
+    }
+}
+
 /// A module of one server.
 pub(super) struct World {
     module: Box<dyn Module>,
@@ -87,6 +93,8 @@ fn name_of(evidence: Evidence) -> &'static str {
         Evidence::Removed => "removed",
         Evidence::Data => "data",
         Evidence::Command => "command",
+        Evidence::Listed => "listed",
+        Evidence::Vouched => "vouched",
         Evidence::Unknown => "unknown",
         Evidence::Excess => "excess",
     }

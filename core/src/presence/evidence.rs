@@ -27,6 +27,8 @@ impl Presence {
             (Evidence::Data, _) if !known => Err(Ignored::UnknownDevice),
             (Evidence::Command, _) => Err(Ignored::Command),
             (Evidence::Unknown, _) => Err(Ignored::UnknownPayload),
+            (Evidence::Listed, _) => self.on_listed(index, finding, retained, now),
+            (Evidence::Vouched, _) => self.on_vouched(index, finding, retained, now),
             (Evidence::Excess, _) => Err(Ignored::Excess),
             (Evidence::Data, false) => self.on_data(index, finding, now),
             (Evidence::Data, true) => self.on_retained_data(index, finding, now),
@@ -112,6 +114,48 @@ impl Presence {
         } else {
             self.vouched(slot, Reason::AnnouncedRetained, finding.source, now);
         }
+        Ok(())
+    }
+
+    /// A list names a device: one that is new, or that was removed, is there until shown otherwise.
+    fn on_listed(
+        &mut self,
+        index: ServerIndex,
+        finding: &Finding,
+        retained: bool,
+        now: Tick,
+    ) -> Result<(), Ignored> {
+        let known = self.devices.find(index, &finding.device);
+        let device = known.and_then(|slot| self.devices.get(slot));
+        let is_new = device.is_none_or(|device| match device.state {
+            State::Leaving => device.reason.end() == State::Removed,
+            state => state == State::Removed,
+        });
+        if is_new {
+            return self.on_vouched(index, finding, retained, now);
+        }
+        if let Some((slot, announced)) = known.zip(device.map(|device| device.announced)) {
+            self.announced(slot, announced, retained);
+        }
+        Ok(())
+    }
+
+    fn on_vouched(
+        &mut self,
+        index: ServerIndex,
+        finding: &Finding,
+        retained: bool,
+        now: Tick,
+    ) -> Result<(), Ignored> {
+        let slot = self.appearing(index, &finding.device, now)?;
+        self.announced(slot, Announced::Nothing, retained);
+        if let Some(device) = self.devices.get_mut(slot)
+            && (device.state == State::Leaving || !device.state.is_present())
+        {
+            device.source = finding.source;
+            self.enter_unconfirmed(slot, Reason::Listed, now);
+        }
+        self.accept_invitation(slot, now);
         Ok(())
     }
 

@@ -92,6 +92,7 @@ impl Presence {
             Reason::Announced => on("announcement"),
             Reason::AnnouncedRetained => on("retained announcement"),
             Reason::RetainedData => on("retained data"),
+            Reason::Listed => on("listed"),
             Reason::Restored => "it was there before the restart".to_owned(),
             Reason::Will => on("Last Will"),
             Reason::WillRetained => on("retained Last Will"),

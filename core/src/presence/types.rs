@@ -57,6 +57,8 @@ pub enum Reason {
     AnnouncedRetained,
     /// A retained data message, with `presence.retained: trust`.
     RetainedData,
+    /// A list of devices names it.
+    Listed,
     /// It was there before our restart.
     Restored,
     /// A live `offline` announcement, as Last Wills are.
@@ -84,6 +86,7 @@ impl Reason {
             Self::Announced => "announced",
             Self::AnnouncedRetained => "announced_retained",
             Self::RetainedData => "retained_data",
+            Self::Listed => "listed",
             Self::Restored => "restored",
             Self::Will => "will",
             Self::WillRetained => "will_retained",
@@ -165,6 +168,10 @@ pub enum Evidence {
     Data,
     /// A message to it; no evidence.
     Command,
+    /// It is in a list of devices, which says nothing of its state.
+    Listed,
+    /// What spoke for it is back, and nothing is announced of it.
+    Vouched,
     /// An announcement that nobody understands; no evidence.
     Unknown,
     /// An announcement of more than a convention keeps; no evidence.

@@ -33,6 +33,11 @@ fn homie_speaks_as_documented_in_versions_3_to_5() {
     play(&homie(), corpus!("homie/messages.tsv"));
 }
 
+#[test]
+fn zigbee2mqtt_speaks_as_documented() {
+    play(&zigbee2mqtt(), corpus!("zigbee2mqtt/messages.tsv"));
+}
+
 fn texts(filters: &[TopicFilter]) -> Vec<&str> {
     filters.iter().map(TopicFilter::as_str).collect()
 }

@@ -25,6 +25,10 @@ fn level() -> impl Strategy<Value = String> {
         "brokers",
         "clients",
         "homie",
+        "zigbee2mqtt",
+        "bridge",
+        "devices",
+        "availability",
         "5",
         "$state",
         "$description",
@@ -44,6 +48,8 @@ fn payload() -> impl Strategy<Value = Vec<u8>> {
         "Online",
         "lost",
         "ready",
+        "[{\"friendly_name\":\"a\"}]",
+        "{\"state\":\"online\"}",
         "{\"root\":\"a\"}",
         "offline",
         "true",
@@ -68,6 +74,24 @@ fn children_of_one_root_are_bounded() {
     }
     assert_eq!(excess, 10);
     assert_eq!(world.said("homie/5/r/$state", "lost").len(), 1 + 1_000);
+}
+
+#[test]
+fn a_list_of_devices_is_looked_at_up_to_a_limit() {
+    let mut world = World::of(&zigbee2mqtt());
+    let devices: Vec<String> = (0..10_500)
+        .map(|n| format!("{{\"friendly_name\":\"device {n}\"}}"))
+        .collect();
+    let list = format!("[{}]", devices.join(","));
+    let said = world.said("zigbee2mqtt/bridge/devices", &list);
+    assert_eq!(said.len(), 10_001);
+    assert!(said[0].ends_with(" excess"), "{}", said[0]);
+    let deep = format!("[{}]", "[".repeat(100_000));
+    let said = world.said("zigbee2mqtt/bridge/devices", &deep);
+    assert_eq!(said, ["unknown_payload"]);
+    let names = (0..30_000).map(|n| format!("zigbee2mqtt/early {n}/availability"));
+    let full = names.filter(|topic| world.said(topic, "online") == ["excess"]);
+    assert_eq!(full.count(), 10_000);
 }
 
 #[test]

@@ -164,3 +164,134 @@ fn the_salt_of_a_configuration_is_in_the_names_of_conventions_too() {
     monitor.live("tele/plug/LWT", "Online");
     assert_eq!(monitor.published(), ["plant-a/plug#x"]);
 }
+
+const LIST: &str = "zigbee2mqtt/bridge/devices";
+const BRIDGE: &str = "zigbee2mqtt/bridge/state";
+
+/// Zigbee2MQTT with two devices, of which `lamp` has an availability.
+fn zigbee() -> World {
+    let mut world = world("[zigbee2mqtt]");
+    world.retained(BRIDGE, "{\"state\":\"online\"}");
+    world.retained(
+        LIST,
+        "[{\"friendly_name\":\"lamp\"},{\"friendly_name\":\"hall/door\"}]",
+    );
+    world.retained("zigbee2mqtt/lamp/availability", "{\"state\":\"online\"}");
+    world
+}
+
+#[test]
+fn a_listed_device_is_unconfirmed_until_it_says_something() {
+    let mut world = zigbee();
+    assert_eq!(world.state("hall/door"), Some(State::Unconfirmed));
+    assert_eq!(world.state("lamp"), Some(State::Online));
+    world.live("zigbee2mqtt/hall/door", "{\"contact\":true}");
+    assert_eq!(world.state("hall/door"), Some(State::Online));
+    world.live("zigbee2mqtt/all_lights", "{\"state\":\"ON\"}");
+    assert_eq!(world.published(), ["plant-a/hall/door", "plant-a/lamp"]);
+}
+
+#[test]
+fn cached_data_of_a_dead_zigbee_device_does_not_override_its_offline() {
+    let mut world = zigbee();
+    world.live("zigbee2mqtt/lamp/availability", "offline");
+    world.pass(secs(11));
+    world.live("zigbee2mqtt/lamp", "{\"state\":\"ON\"}");
+    assert_eq!(world.state("lamp"), Some(State::Offline));
+    assert_eq!(world.ignored(Ignored::Overruled), 1);
+}
+
+#[test]
+fn the_bridge_takes_its_devices_along_and_brings_each_back_as_it_was() {
+    let mut world = zigbee();
+    world.live("zigbee2mqtt/hall/door", "{}");
+    world.live(BRIDGE, "offline");
+    world.pass(secs(11));
+    assert!(world.published().is_empty());
+    world.live(BRIDGE, "online");
+    assert_eq!(world.state("lamp"), Some(State::Online));
+    assert_eq!(world.state("hall/door"), Some(State::Unconfirmed));
+    world.live(BRIDGE, "offline");
+    world.pass(secs(2));
+    world.live(BRIDGE, "online");
+    assert_eq!(world.state("hall/door"), Some(State::Unconfirmed));
+    world.pass(secs(20));
+    assert_eq!(world.published(), ["plant-a/hall/door", "plant-a/lamp"]);
+}
+
+#[test]
+fn a_zigbee_device_that_is_no_longer_listed_is_removed_and_may_come_back() {
+    let mut world = zigbee();
+    world.live(LIST, "[{\"friendly_name\":\"hall/door\"}]");
+    world.pass(secs(11));
+    assert_eq!(world.state("lamp"), Some(State::Removed));
+    world.live(
+        LIST,
+        "[{\"friendly_name\":\"hall/door\"},{\"friendly_name\":\"lamp\"}]",
+    );
+    assert_eq!(world.state("lamp"), Some(State::Unconfirmed));
+}
+
+#[test]
+fn a_list_after_a_reconnect_keeps_devices_whose_availability_was_switched_off_meanwhile() {
+    let mut world = zigbee();
+    world.pass(secs(60));
+    world.cut(secs(0));
+    world.pass(secs(1));
+    world.reconnect();
+    world.retained(
+        LIST,
+        "[{\"friendly_name\":\"lamp\"},{\"friendly_name\":\"hall/door\"}]",
+    );
+    world.pass(secs(180));
+    assert!(world.is_published("lamp"));
+}
+
+#[test]
+fn a_monitoring_broker_of_a_zigbee_device_hears_the_bridge_and_no_list() {
+    let world = zigbee();
+    let mut monitor = monitor(&world, &of("[zigbee2mqtt]"), "lamp");
+    let wanted = monitor.presence.subscriptions();
+    let filters: Vec<&str> = wanted.iter().map(|wanted| wanted.filter.as_str()).collect();
+    let expected = [
+        "zigbee2mqtt/bridge/state",
+        "zigbee2mqtt/lamp",
+        "zigbee2mqtt/lamp/availability",
+    ];
+    assert_eq!(filters, expected);
+    monitor.retained(BRIDGE, "online");
+    assert_eq!(monitor.state("lamp"), Some(State::Unconfirmed));
+    monitor.live("zigbee2mqtt/lamp", "{}");
+    assert_eq!(monitor.state("lamp"), Some(State::Online));
+    monitor.live(BRIDGE, "offline");
+    monitor.pass(secs(11));
+    assert_eq!(monitor.state("lamp"), Some(State::Offline));
+    monitor.live("zigbee2mqtt/lamp", "{}");
+    assert_eq!(monitor.state("lamp"), Some(State::Offline));
+    monitor.live(BRIDGE, "online");
+    assert_eq!(monitor.state("lamp"), Some(State::Unconfirmed));
+}
+
+#[test]
+fn a_child_follows_its_lost_root_in_its_monitoring_broker_too() {
+    let mut world = world("[homie]");
+    world.live("homie/5/child/$state", "ready");
+    let mut monitor = monitor(&world, &of("[homie]"), "child");
+    monitor.live("homie/5/child/$state", "ready");
+    assert_eq!(monitor.presence.subscriptions_revision(), 0);
+    monitor.live("homie/5/child/$description", "{\"root\":\"hub\"}");
+    assert_eq!(monitor.presence.subscriptions_revision(), 1);
+    let wanted = monitor.presence.subscriptions_on(&server(A));
+    assert!(
+        wanted
+            .iter()
+            .any(|w| w.filter.as_str() == "homie/5/hub/$state" && w.snapshot)
+    );
+    monitor.live("homie/5/hub/$state", "lost");
+    monitor.pass(secs(11));
+    assert_eq!(monitor.state("child"), Some(State::Offline));
+    monitor.live("homie/5/child/meter/power", "1");
+    assert_eq!(monitor.state("child"), Some(State::Offline));
+    monitor.live("homie/5/hub/$state", "ready");
+    assert_eq!(monitor.state("child"), Some(State::Online));
+}
