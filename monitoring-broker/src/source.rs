@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use akri_mqtt_core::identity::DeviceId;
 use akri_mqtt_core::properties::DeviceSpec;
-use akri_mqtt_runtime::Shutdown;
+use akri_mqtt_runtime::{Condition, Shutdown};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
@@ -169,6 +169,7 @@ impl Source {
         mut self,
         monitor: &Monitor,
         mut servers: Servers,
+        ready: Condition,
         shutdown: &Shutdown,
     ) -> anyhow::Result<()> {
         let mut changes = Changes::between(&Listed::new(), &self.listed);
@@ -178,6 +179,8 @@ impl Source {
             }
             let new = changes.new.into_values().collect();
             monitor.add_all(servers.admit_all(new)).await?;
+            // From here on the sessions say whether everything is subscribed.
+            ready.ready("its devices are watched");
             changes = tokio::select! {
                 () = shutdown.triggered() => return Ok(()),
                 changes = self.changed() => changes,

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use akri_mqtt_core::properties::DeviceSpec;
 use akri_mqtt_runtime::metrics::Registry;
-use akri_mqtt_runtime::{Shutdown, usage};
+use akri_mqtt_runtime::{Condition, Shutdown, usage};
 use kube::Client;
 use tokio::sync::watch;
 
@@ -32,7 +32,7 @@ pub enum Watching<'a> {
     /// They never change.
     Environment(Vec<Admitted>),
     /// They are those of a file.
-    File(Box<(Source, Servers)>),
+    File(Box<(Source, Servers, Condition)>),
     /// They are shared with the other members of a pool.
     Pool(Box<pool::Parts<'a>>),
 }
@@ -60,7 +60,8 @@ impl<'a> Watching<'a> {
                 metrics.register(registry);
                 let source = Source::of_file(*opened, metrics);
                 let Some(directory) = &args.pool_dir else {
-                    return Ok(Self::File(Box::new((source, servers))));
+                    let ready = monitor.listing();
+                    return Ok(Self::File(Box::new((source, servers, ready))));
                 };
                 let directory = pool::open(directory, args.shards)?;
                 (Place::Directory(directory), source)
@@ -99,8 +100,8 @@ impl<'a> Watching<'a> {
                 Ok(())
             }
             Self::File(parts) => {
-                let (source, servers) = *parts;
-                source.run(monitor, servers, shutdown).await
+                let (source, servers, ready) = *parts;
+                source.run(monitor, servers, ready, shutdown).await
             }
             Self::Pool(parts) => {
                 let name = monitor.instance().await;

@@ -1,8 +1,13 @@
 use std::fs;
+use std::sync::Arc;
 
 use akri_mqtt_core::identity::DeviceId;
+use akri_mqtt_runtime::{Health, Shutdown, Tasks};
 
 use super::*;
+use crate::monitor::{Monitor, MonitorOptions};
+use crate::servers::Servers;
+use crate::source::{Source, SourceMetrics};
 
 const TWO: &str = r#"
 # Robots of hall 1.
@@ -102,4 +107,32 @@ fn of_many_faults_the_first_are_shown_and_the_rest_counted() {
     let text = shown(&faults);
     assert!(text.ends_with("\nand 30 more"), "{text}");
     assert_eq!(text.lines().count(), 21);
+}
+
+#[tokio::test]
+async fn a_process_is_ready_only_once_the_devices_of_its_file_are_watched() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("devices.yaml");
+    fs::write(&file, "[]").unwrap();
+    let health = Health::new();
+    let tasks = Arc::new(Tasks::new(Shutdown::new()));
+    let options = MonitorOptions::new(directory.path().join("data"));
+    let monitor = Monitor::open(options, health.clone(), Arc::clone(&tasks));
+    let monitor = monitor.await.unwrap();
+    let opened = DevicesFile::open(&file).unwrap();
+    let source = Source::of_file(opened, SourceMetrics::default());
+    let ready = monitor.listing();
+    assert!(!health.is_ready());
+    let stop = Shutdown::new();
+    let watching = source.run(&monitor, Servers::new(None, &tasks), ready, &stop);
+    let seen = async {
+        while !health.is_ready() {
+            tokio::task::yield_now().await;
+        }
+        stop.trigger();
+    };
+    let (watched, ()) = tokio::join!(watching, seen);
+    watched.unwrap();
+    drop(tasks);
+    monitor.close().await.unwrap();
 }

@@ -20,6 +20,12 @@ impl Monitor {
         self.health.condition("pool", "not a member yet")
     }
 
+    /// Whether the devices of its list are watched, as a part of its readiness.
+    pub(crate) fn listing(&self) -> Condition {
+        self.health
+            .condition("devices-file", "its devices are not watched yet")
+    }
+
     /// Whether the Instances of its pool are seen, as a part of its readiness.
     pub(crate) fn instances(&self) -> Condition {
         self.health.condition("instances", "not listed yet")
