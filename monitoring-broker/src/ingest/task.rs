@@ -1,6 +1,6 @@
 //! The task of one session: a thin loop around routes, presence and the store.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -78,7 +78,8 @@ pub(super) struct Watched {
 pub(super) struct Task {
     pub(super) parts: Parts,
     pub(super) routes: Routes,
-    pub(super) watched: BTreeMap<DeviceId, Watched>,
+    /// By hash: a message finds its device in a cache line or two, however many there are.
+    pub(super) watched: HashMap<DeviceId, Watched>,
     pub(super) due: BTreeSet<(Instant, DeviceId)>,
     pub(super) connected: bool,
     /// When to subscribe what payloads have named.
@@ -103,7 +104,7 @@ pub async fn run(parts: Parts, shutdown: Shutdown) -> anyhow::Result<()> {
     let mut task = Task {
         parts,
         routes: Routes::default(),
-        watched: BTreeMap::new(),
+        watched: HashMap::new(),
         due: BTreeSet::new(),
         connected: false,
         named: None,

@@ -1,7 +1,7 @@
 //! Numbers for devices' topics, and the latest message of each. In: what the writer commits.
 //! Out: names for numbers, numbers for filters. Lives in memory; the writer saves it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::block::INLINE;
@@ -31,7 +31,7 @@ pub struct Topic {
 #[derive(Debug, Default)]
 pub struct Catalog {
     topics: HashMap<u32, Topic>,
-    devices: BTreeMap<Arc<str>, HashMap<Arc<str>, u32>>,
+    devices: HashMap<Arc<str>, HashMap<Arc<str>, u32>>,
     served: BTreeSet<Arc<str>>,
     highest: u32,
 }
@@ -113,7 +113,7 @@ impl Catalog {
             .map(|(number, topic)| (*number, topic))
     }
 
-    /// Devices with at least one topic, sorted.
+    /// Devices with at least one topic; unsorted.
     pub fn devices(&self) -> impl Iterator<Item = &Arc<str>> {
         self.devices.keys()
     }
