@@ -470,6 +470,12 @@ fn a_pool_takes_the_place_of_the_pods_of_its_configuration() {
         }
         let pod = one(&objects, "StatefulSet").pointer("/spec/template/spec");
         let pod = pod.unwrap();
+        let replicas = one(&objects, "StatefulSet").pointer("/spec/replicas");
+        assert_eq!(
+            replicas,
+            Some(&json!(0)),
+            "{mode}: nothing is not the default"
+        );
         // The time for the sinks in whole seconds, and half a minute.
         assert_eq!(pod["terminationGracePeriodSeconds"], 32);
         let credentials = list(pod, "/volumes");
@@ -841,6 +847,7 @@ fn names_that_look_like_numbers_stay_names() {
             "fullnameOverride": "90",
             "nameOverride": "1",
             "configurations": [entry],
+            "pools": [{"name": "a", "configuration": "7", "namespace": "8", "serviceAccountName": "9"}],
             "secretNamespaces": ["34"],
             "serviceAccount": {"name": "2"},
             "discoveryHandler": {"credentials": {"secretName": "3"}},
