@@ -19,6 +19,8 @@ const CLEAN_SESSION: u8 = 0x02;
 const WILL: u8 = 0x04 | 0x08 | 0x20;
 const KEEP_ALIVE_S: u16 = 20;
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Longer, since what is sent a second time counts twice.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(60);
 
 /// A connection to an MQTT server.
 pub struct Connection {
@@ -78,7 +80,7 @@ impl Connection {
         body.extend(ID);
         body.extend(payload.as_bytes());
         self.stream.write_all(&packet(PUBLISH | QOS_1, &body)?)?;
-        self.stream.set_read_timeout(Some(PATIENCE))?;
+        self.stream.set_read_timeout(Some(ACKNOWLEDGED_WITHIN))?;
         let mut answer = [0; 4];
         self.stream.read_exact(&mut answer).context("no PUBACK")?;
         ensure!(answer == [PUBACK, 2, ID[0], ID[1]], "{answer:?}");
