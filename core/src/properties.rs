@@ -160,9 +160,12 @@ impl DeviceSpec {
     /// Whether its convention, which needs no identity, names this topic as its data.
     fn is_of_convention(&self, topic: &str) -> bool {
         let name = Some(self.id.plain_name());
-        self.convention
-            .as_ref()
-            .is_some_and(|c| c.filters(name).data.iter().any(|f| f.matches(topic)))
+        let Some(convention) = &self.convention else {
+            return false;
+        };
+        let mut data = convention.filters(name).data.into_iter();
+        // What only payloads name is subscribed for this device alone.
+        matches!(convention, Convention::HomeAssistant { .. }) || data.any(|f| f.matches(topic))
     }
 
     /// What makes its MQTT session the same as that of another device.

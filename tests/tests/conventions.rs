@@ -83,6 +83,21 @@ fn cases() -> Vec<Case> {
             }),
         },
         Case {
+            convention: "homeAssistant",
+            devices: &["home/01ad"],
+            topics: &[],
+            says: json!({
+                "will": [["garden/status", "gone", true]],
+                "birth": [
+                    ["homeassistant/binary_sensor/garden/config", "{\"~\":\"garden\",\"name\":null,\"dev_cla\":\"motion\",\"stat_t\":\"~/motion\",\
+                      \"avty_t\":\"~/status\",\"pl_avail\":\"here\",\"pl_not_avail\":\"gone\",\"uniq_id\":\"motion01ad\",\
+                      \"dev\":{\"ids\":[\"01ad\"],\"name\":\"Garden\"}}", true],
+                    ["garden/status", "here", true],
+                ],
+                "data": [["garden/motion", "{\"temperature\":20}", false]],
+            }),
+        },
+        Case {
             convention: "homie",
             devices: &["home/bridge", "home/child"],
             topics: &["homie/5/bridge/#", "homie/bridge/#"],
@@ -181,6 +196,10 @@ async fn each_example_finds_its_devices_and_a_monitoring_broker_judges_them_the_
         }
     }
     expected.sort();
+    // State topics that only a payload has named.
+    monitor
+        .wait_for_messages_of(&["home/01ad".to_owned()].into())
+        .await;
     assert_eq!(discovered(&files), expected);
     for (_, device) in &mut running {
         device.crash();

@@ -15,6 +15,8 @@ const FIVE: &str = "5";
 /// Devices of version 5 that are remembered for the sake of their children; later ones are judged by
 /// their own state alone.
 const MAX_DEVICES: usize = 100_000;
+/// The longest name that is remembered, in bytes.
+const MAX_NAME: usize = 256;
 /// Children of one root, so that a state of the root says so much at most.
 const MAX_CHILDREN: usize = 1_000;
 
@@ -109,7 +111,9 @@ impl Homie {
             let Ok(description) = serde_json::from_slice::<Description>(payload) else {
                 return Verdict::Ignored(Ignored::UnknownPayload);
             };
-            description.root.filter(|root| root != name)
+            description
+                .root
+                .filter(|root| root != name && root.len() <= MAX_NAME)
         };
         if self.known(name).is_none() {
             said.push(Said::announced(name, Evidence::Excess));
@@ -133,7 +137,8 @@ impl Homie {
 
     /// The record of a device, if there is room for one.
     fn known(&mut self, name: &str) -> Option<&mut Known> {
-        if self.devices.len() >= MAX_DEVICES && !self.devices.contains_key(name) {
+        let room = self.devices.len() < MAX_DEVICES && name.len() <= MAX_NAME;
+        if !room && !self.devices.contains_key(name) {
             return None;
         }
         Some(self.devices.entry(name.to_owned()).or_default())

@@ -6,6 +6,7 @@
 
 mod emqx;
 mod esphome;
+mod home_assistant;
 mod homie;
 mod prefixes;
 mod shelly;
@@ -32,6 +33,12 @@ pub(crate) trait Module: fmt::Debug + Send + Sync {
     fn named(&self) -> Filters {
         Filters::default()
     }
+
+    /// A connection begins, and with it a snapshot of what is retained.
+    fn connected(&mut self) {}
+
+    /// The snapshot is complete: adds what follows from what was not in it.
+    fn snapshot_complete(&mut self, _said: &mut Vec<Said>) {}
 }
 
 /// What a message says about one device.
@@ -81,6 +88,8 @@ pub(crate) struct Context {
     pub client_id_prefix: String,
     /// Where Home Assistant listens, whose own `status` is no device's.
     pub home_assistant: Vec<String>,
+    /// Where other conventions, and `presence.availability`, announce devices.
+    pub announced: Vec<TopicFilter>,
     /// The one device that matters, in its monitoring broker.
     pub device: Option<String>,
 }
@@ -113,7 +122,7 @@ impl Filters {
 impl Convention {
     /// Whether this version runs it.
     pub(crate) fn is_running(&self) -> bool {
-        !matches!(self, Self::HomeAssistant { .. } | Self::SparkplugB { .. })
+        !matches!(self, Self::SparkplugB { .. })
     }
 
     /// What reads the messages of one server; none for a convention that does not run.
@@ -125,7 +134,10 @@ impl Convention {
             Self::EmqxEvents { clients } => Box::new(emqx::Events::new(clients, context)),
             Self::Homie { domain } => Box::new(homie::Homie::new(domain, context)),
             Self::Zigbee2mqtt { base } => Box::new(zigbee2mqtt::Zigbee2mqtt::new(base, context)),
-            Self::HomeAssistant { .. } | Self::SparkplugB { .. } => return None,
+            Self::HomeAssistant { prefix } => {
+                Box::new(home_assistant::HomeAssistant::new(prefix, context))
+            }
+            Self::SparkplugB { .. } => return None,
         })
     }
 
@@ -138,7 +150,8 @@ impl Convention {
             Self::EmqxEvents { clients } => emqx::filters(clients, device),
             Self::Homie { domain } => homie::filters(domain, device),
             Self::Zigbee2mqtt { base } => zigbee2mqtt::filters(base, device),
-            Self::HomeAssistant { .. } | Self::SparkplugB { .. } => Filters::default(),
+            Self::HomeAssistant { prefix } => home_assistant::filters(prefix),
+            Self::SparkplugB { .. } => Filters::default(),
         }
     }
 

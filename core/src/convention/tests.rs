@@ -43,6 +43,12 @@ pub(super) fn zigbee2mqtt() -> Convention {
     }
 }
 
+pub(super) fn home_assistant() -> Convention {
+    Convention::HomeAssistant {
+        prefix: "homeassistant".to_owned(),
+    }
+}
+
 /// A module of one server.
 pub(super) struct World {
     module: Box<dyn Module>,
@@ -53,6 +59,7 @@ impl World {
         let context = Context {
             client_id_prefix: "akri-mqtt".to_owned(),
             home_assistant: vec!["ha".to_owned()],
+            announced: filters_of(&["tele/+/LWT"]),
             device: None,
         };
         Self {

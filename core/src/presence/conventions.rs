@@ -9,6 +9,7 @@ use crate::convention::{Context, Filters, Module, Said, Verdict};
 use crate::details::{Convention, Details};
 use crate::identity::DeviceId;
 use crate::properties::DeviceSpec;
+use crate::topic::TopicFilter;
 
 /// All conventions, in the order in which they are asked.
 #[derive(Debug)]
@@ -49,6 +50,7 @@ impl Conventions {
         let context = Context {
             client_id_prefix: details.mqtt.client_id_prefix.clone(),
             home_assistant: prefixes.collect(),
+            announced: announced(details),
             device: None,
         };
         Self::new(&details.conventions, &context, servers)
@@ -58,6 +60,7 @@ impl Conventions {
         let context = Context {
             client_id_prefix: device.mqtt.client_id_prefix.clone(),
             home_assistant: Vec::new(),
+            announced: Vec::new(),
             device: Some(device.id.plain_name().to_owned()),
         };
         Self::new(device.convention.as_slice(), &context, 1)
@@ -113,6 +116,32 @@ impl Conventions {
         all
     }
 
+    /// A connection to a server begins.
+    pub fn connected(&mut self, server: ServerIndex) {
+        for running in &mut self.all {
+            if let Some(module) = running.modules.get_mut(usize::from(server)) {
+                module.connected();
+            }
+        }
+    }
+
+    /// The snapshot of a server is complete.
+    pub fn snapshot_complete(
+        &mut self,
+        names: &Names,
+        server: ServerIndex,
+        found: &mut Vec<Finding>,
+    ) {
+        for running in &mut self.all {
+            if let Some(module) = running.modules.get_mut(usize::from(server)) {
+                module.snapshot_complete(&mut self.said);
+            }
+            let (source, overrides) = (running.source, running.overrides);
+            let findings = self.said.drain(..);
+            found.extend(findings.filter_map(|said| finding(names, said, source, overrides)));
+        }
+    }
+
     pub fn read(
         &mut self,
         names: &Names,
@@ -133,27 +162,44 @@ impl Conventions {
                 self.revision += 1;
             }
             let (source, overrides) = (running.source, running.overrides);
-            found.extend(self.said.drain(..).filter_map(|said| {
-                let (device, is_one) = match names {
-                    Names::Entries(details) => (details.identifier().salted(&said.device), false),
-                    Names::One(spec) if said.device == spec.id.plain_name() => {
-                        (spec.id.name().to_owned(), true)
-                    }
-                    Names::One(_) => return None,
-                };
-                Some(Finding {
-                    device,
-                    evidence: said.evidence,
-                    source,
-                    overrides,
-                    retained_will: true,
-                    appears: said.appears || is_one,
-                })
-            }));
+            let findings = self.said.drain(..);
+            found.extend(findings.filter_map(|said| finding(names, said, source, overrides)));
             if verdict != Verdict::NotMine {
                 return verdict;
             }
         }
         Verdict::NotMine
     }
+}
+
+/// What a module has said, with the name that the device has here.
+fn finding(names: &Names, said: Said, source: Source, overrides: bool) -> Option<Finding> {
+    let (device, is_one) = match names {
+        Names::Entries(details) => (details.identifier().salted(&said.device), false),
+        Names::One(spec) if said.device == spec.id.plain_name() => {
+            (spec.id.name().to_owned(), true)
+        }
+        Names::One(_) => return None,
+    };
+    Some(Finding {
+        device,
+        evidence: said.evidence,
+        source,
+        overrides,
+        retained_will: true,
+        appears: said.appears || is_one,
+    })
+}
+
+/// Where devices are announced otherwise than by Home Assistant's discovery.
+fn announced(details: &Details) -> Vec<TopicFilter> {
+    let others = details
+        .conventions
+        .iter()
+        .filter(|convention| !matches!(convention, Convention::HomeAssistant { .. }));
+    let rules = details.presence.availability.iter();
+    others
+        .flat_map(|convention| convention.filters(None).announcing)
+        .chain(rules.map(|rule| rule.topic.filter().clone()))
+        .collect()
 }

@@ -34,7 +34,7 @@ pub struct Presence {
     pub(super) counters: Counters,
     pub(super) revision: u64,
     pub(super) next_order: u64,
-    found: Vec<Finding>,
+    pub(super) found: Vec<Finding>,
 }
 
 impl Presence {
@@ -132,9 +132,13 @@ impl Presence {
     /// CONNACK was received.
     pub fn on_connected(&mut self, server: &ServerName, now: Now) {
         let now = self.base.tick(now.mono);
-        if let Some(server) = self.server_mut(server) {
+        let Some(index) = self.server_index(server) else {
+            return;
+        };
+        if let Some(server) = self.servers.get_mut(usize::from(index)) {
             server.connect(now);
         }
+        self.rules.connected(index);
     }
 
     /// Every filter has its SUBACK on this connection. From here on, the grace runs.

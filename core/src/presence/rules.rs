@@ -156,6 +156,24 @@ impl Rules {
         })
     }
 
+    /// A connection to a server begins.
+    pub fn connected(&mut self, server: ServerIndex) {
+        for rule in &mut self.rules {
+            if let Rule::Conventions(all) = rule {
+                all.connected(server);
+            }
+        }
+    }
+
+    /// The retained messages of a server have come: adds what is not among them any more.
+    pub fn snapshot_complete(&mut self, server: ServerIndex, found: &mut Vec<Finding>) {
+        for rule in &mut self.rules {
+            if let Rule::Conventions(all) = rule {
+                all.snapshot_complete(&self.names, server, found);
+            }
+        }
+    }
+
     /// Adds what `message` says to `found`.
     ///
     /// # Errors

@@ -152,6 +152,12 @@ impl Presence {
         else {
             return;
         };
+        let mut found = std::mem::take(&mut self.found);
+        self.rules.snapshot_complete(index, &mut found);
+        for finding in found.drain(..) {
+            self.observe(index, &finding, true, now);
+        }
+        self.found = found;
         for slot in self.slots_of(index, |d| d.snapshot != 0 && d.snapshot != generation) {
             let Some(device) = self.devices.get_mut(slot) else {
                 continue;

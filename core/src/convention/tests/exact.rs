@@ -38,6 +38,11 @@ fn zigbee2mqtt_speaks_as_documented() {
     play(&zigbee2mqtt(), corpus!("zigbee2mqtt/messages.tsv"));
 }
 
+#[test]
+fn home_assistant_discovery_is_read_as_documented() {
+    play(&home_assistant(), corpus!("homeAssistant/messages.tsv"));
+}
+
 fn texts(filters: &[TopicFilter]) -> Vec<&str> {
     filters.iter().map(TopicFilter::as_str).collect()
 }

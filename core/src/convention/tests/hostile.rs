@@ -5,7 +5,15 @@ use proptest::prelude::*;
 use super::*;
 
 fn conventions() -> Vec<Convention> {
-    vec![Convention::Tasmota {}, shelly(), esphome(), emqx()]
+    vec![
+        Convention::Tasmota {},
+        shelly(),
+        esphome(),
+        emqx(),
+        homie(),
+        home_assistant(),
+        zigbee2mqtt(),
+    ]
 }
 
 fn level() -> impl Strategy<Value = String> {
@@ -24,6 +32,9 @@ fn level() -> impl Strategy<Value = String> {
         "$SYS",
         "brokers",
         "clients",
+        "homeassistant",
+        "config",
+        "device",
         "homie",
         "zigbee2mqtt",
         "bridge",
@@ -48,6 +59,8 @@ fn payload() -> impl Strategy<Value = Vec<u8>> {
         "Online",
         "lost",
         "ready",
+        "{\"dev\":{\"ids\":\"a\"},\"avty_t\":\"tele/a\",\"stat_t\":\"~stat\",\"cmps\":{\"b\":{\"p\":\"x\",\"~\":\"b\"}}}",
+        "{\"dev\":{\"cns\":[[1]]},\"avty\":{\"t\":1}}",
         "[{\"friendly_name\":\"a\"}]",
         "{\"state\":\"online\"}",
         "{\"root\":\"a\"}",
@@ -92,6 +105,64 @@ fn a_list_of_devices_is_looked_at_up_to_a_limit() {
     let names = (0..30_000).map(|n| format!("zigbee2mqtt/early {n}/availability"));
     let full = names.filter(|topic| world.said(topic, "online") == ["excess"]);
     assert_eq!(full.count(), 10_000);
+}
+
+#[test]
+fn entities_of_a_device_are_kept_up_to_a_limit_and_given_back() {
+    let mut world = World::of(&home_assistant());
+    let topic = |n| format!("homeassistant/sensor/s{n}/config");
+    let mut excess = 0;
+    for n in 0..10_000 {
+        let config =
+            format!("{{\"stat_t\":\"x/{n}\",\"avty_t\":\"x/lwt\",\"dev\":{{\"ids\":\"d\"}}}}");
+        excess += usize::from(world.said(&topic(n), &config) == ["d excess"]);
+    }
+    assert_eq!(excess, 9_000);
+    assert_eq!(world.module.named().data.len(), 1_000);
+    assert_eq!(world.said("x/lwt", "online"), ["d online"]);
+    for n in 0..10_000 {
+        world.said(&topic(n), "");
+    }
+    assert_eq!(world.module.named(), Filters::default());
+    let components: Vec<String> = (0..10_000)
+        .map(|n| format!("\"c{n}\":{{\"p\":\"sensor\",\"stat_t\":\"x/{n}\"}}"))
+        .collect();
+    let device = format!(
+        "{{\"dev\":{{\"ids\":\"d\"}},\"cmps\":{{{}}}}}",
+        components.join(",")
+    );
+    let said = world.said("homeassistant/device/d/config", &device);
+    assert_eq!(said, ["d unknown", "d listed"]);
+    assert_eq!(world.module.named().data.len(), 1_000);
+    let deep = format!(
+        "{{\"dev\":{}1{}}}",
+        "[".repeat(100_000),
+        "]".repeat(100_000)
+    );
+    let said = world.said("homeassistant/device/e/config", &deep);
+    assert_eq!(said, ["unknown_payload"]);
+}
+
+#[test]
+fn what_discovery_messages_name_is_kept_up_to_a_limit_in_bytes() {
+    let mut world = World::of(&home_assistant());
+    let components: Vec<String> = (0..1_000)
+        .map(|n| format!("\"c{n}\":{{\"p\":\"x\",\"a\":1}}"))
+        .collect();
+    let list: Vec<String> = (0..16).map(|n| format!("{{\"t\":\"~{n}\"}}")).collect();
+    let base = "x".repeat(500);
+    let mut excess = 0;
+    for n in 0..10 {
+        let config = format!(
+            "{{\"~\":\"{base}\",\"dev\":{{\"ids\":\"d{n}\"}},\"avty\":[{}],\"cmps\":{{{}}}}}",
+            list.join(","),
+            components.join(",")
+        );
+        let said = world.said(&format!("homeassistant/device/d{n}/config"), &config);
+        excess += usize::from(said.iter().any(|said| said.ends_with("excess")));
+    }
+    assert!(excess >= 7, "{excess}");
+    assert_eq!(world.module.named().announcing.len(), 16);
 }
 
 #[test]

@@ -295,3 +295,116 @@ fn a_child_follows_its_lost_root_in_its_monitoring_broker_too() {
     monitor.live("homie/5/hub/$state", "ready");
     assert_eq!(monitor.state("child"), Some(State::Online));
 }
+
+const CONFIG: &str = "homeassistant/sensor/node/t/config";
+const ENTITY: &str = "{\"avty_t\":\"n/lwt\",\"stat_t\":\"n/t\",\"dev\":{\"ids\":\"n1\"}}";
+
+fn filters_on(world: &World, name: &str) -> Vec<(String, bool)> {
+    let wanted = world.presence.subscriptions_on(&server(name));
+    let shown = wanted.iter().map(|w| (w.filter.to_string(), w.snapshot));
+    shown.collect()
+}
+
+#[test]
+fn topics_that_discovery_names_are_subscribed_on_the_server_that_named_them() {
+    let mut world = world("[homeAssistant]");
+    let first = [
+        ("homeassistant/+/+/+/config".to_owned(), true),
+        ("homeassistant/+/+/config".to_owned(), true),
+    ];
+    assert_eq!(filters_on(&world, A), first);
+    world.retained(CONFIG, ENTITY);
+    let named = [("n/lwt".to_owned(), true), ("n/t".to_owned(), false)];
+    assert_eq!(filters_on(&world, A), [&first[..], &named[..]].concat());
+    assert_eq!(filters_on(&world, B), first);
+    let revision = world.presence.subscriptions_revision();
+    world.retained(CONFIG, ENTITY);
+    assert_eq!(world.presence.subscriptions_revision(), revision);
+    world.live(CONFIG, "");
+    assert_eq!(filters_on(&world, A), first);
+}
+
+#[test]
+fn a_device_of_home_assistant_is_as_available_as_it_says_and_data_does_not_override_it() {
+    let mut world = world("[homeAssistant]");
+    world.retained(CONFIG, ENTITY);
+    assert_eq!(world.state("n1"), Some(State::Unconfirmed));
+    world.retained("n/lwt", "online");
+    assert_eq!(world.state("n1"), Some(State::Online));
+    world.live("n/lwt", "offline");
+    world.pass(secs(11));
+    world.live("n/t", "21");
+    assert_eq!(world.state("n1"), Some(State::Offline));
+    world.live("n/lwt", "online");
+    assert_eq!(world.published(), ["plant-a/n1"]);
+    world.live(CONFIG, "");
+    world.pass(secs(11));
+    assert_eq!(world.state("n1"), Some(State::Removed));
+}
+
+#[test]
+fn a_device_without_availability_lives_by_its_data() {
+    let mut world = world("[homeAssistant]");
+    world.retained(CONFIG, "{\"stat_t\":\"n/t\",\"dev\":{\"ids\":\"n1\"}}");
+    world.pass(secs(310));
+    assert_eq!(
+        world.state("n1"),
+        Some(State::Offline),
+        "nothing confirmed it"
+    );
+    world.live("n/t", "21");
+    assert_eq!(world.state("n1"), Some(State::Online));
+}
+
+#[test]
+fn an_entity_that_was_deleted_while_we_were_away_is_gone_and_its_device_with_the_last_one() {
+    let mut world = world("[homeAssistant]");
+    let second = CONFIG.replace("/t/", "/h/");
+    world.retained(CONFIG, ENTITY);
+    world.retained(&second, ENTITY);
+    world.retained("n/lwt", "online");
+    for (seen, removed) in [(true, false), (false, true)] {
+        world.pass(secs(60));
+        world.cut(secs(0));
+        world.pass(secs(1));
+        world.reconnect();
+        if seen {
+            world.retained(CONFIG, ENTITY);
+        }
+        world.retained("n/lwt", "online");
+        world.pass(secs(180));
+        assert_eq!(world.state("n1") == Some(State::Removed), removed);
+    }
+}
+
+#[test]
+fn an_entity_of_a_device_that_another_convention_announces_is_that_device() {
+    let mut world = world("[homeAssistant, tasmota]");
+    world.retained(
+        "homeassistant/switch/49A3BC_RL_1/config",
+        "{\"stat_t\":\"tele/plug/STATE\",\"avty_t\":\"tele/plug/LWT\",\"dev\":{\"ids\":[\"49A3BC\"]}}",
+    );
+    world.retained("tele/plug/LWT", "Online");
+    assert_eq!(world.published(), ["plant-a/plug"]);
+}
+
+#[test]
+fn a_monitoring_broker_subscribes_what_discovery_names_for_its_device_only() {
+    let mut world = world("[homeAssistant]");
+    world.retained(CONFIG, ENTITY);
+    world.retained("n/lwt", "online");
+    let mut monitor = monitor(&world, &of("[homeAssistant]"), "n1");
+    monitor.retained(CONFIG, ENTITY);
+    let other = ENTITY.replace("n/", "m/").replace("n1", "m1");
+    monitor.retained("homeassistant/sensor/m/config", &other);
+    let named: Vec<(String, bool)> = filters_on(&monitor, A).split_off(2);
+    assert_eq!(
+        named,
+        [("n/lwt".to_owned(), true), ("n/t".to_owned(), false)]
+    );
+    monitor.retained("n/lwt", "online");
+    assert_eq!(monitor.state("n1"), Some(State::Online));
+    monitor.live("n/lwt", "offline");
+    monitor.pass(secs(11));
+    assert_eq!(monitor.state("n1"), Some(State::Offline));
+}

@@ -1,0 +1,398 @@
+//! Home Assistant's MQTT discovery: `<prefix>/<component>/[<node>/]<object>/config` and
+//! `<prefix>/device/[<node>/]<id>/config`. In: discovery messages, and what comes on the topics that
+//! they name. Out: devices, each of one or more entities. A device is there while one of its entities is
+//! available, and gone when the last one is not, or is removed.
+//!
+//! Entities whose availability another convention of the Configuration announces are left to it: they
+//! are its device.
+
+mod config;
+mod entity;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Context, Filters, Module, Said, Verdict};
+use crate::presence::{Evidence, Ignored, Inbound};
+use crate::topic::TopicFilter;
+use config::Config;
+use entity::{Entity, names, size};
+
+/// Entities of one server.
+const MAX_ENTITIES: usize = 50_000;
+/// Entities of one device.
+const MAX_OF_DEVICE: usize = config::MAX_ENTITIES;
+/// What the entities of one server may take, in bytes.
+const MAX_BYTES: usize = 64 << 20;
+/// The longest topic of a discovery message, in bytes.
+const MAX_TOPIC: usize = 1_024;
+/// A longer payload on an availability topic is not kept for entities that come later.
+const MAX_KEPT: usize = 128;
+
+#[derive(Debug)]
+pub(super) struct HomeAssistant {
+    prefix: String,
+    foreign: Vec<TopicFilter>,
+    /// The one device that matters, in its monitoring broker.
+    only: Option<String>,
+    /// By the topic of the discovery message.
+    configs: BTreeMap<String, Known>,
+    devices: BTreeMap<String, Device>,
+    topics: BTreeMap<String, Topic>,
+    entities: usize,
+    bytes: usize,
+    revision: u64,
+    /// Which snapshot is coming in.
+    snapshot: u64,
+}
+
+/// What makes up a device.
+#[derive(Debug, Default)]
+struct Device {
+    /// The topics of its discovery messages.
+    configs: BTreeSet<String>,
+    entities: usize,
+}
+
+#[derive(Debug)]
+struct Known {
+    device: String,
+    entities: Vec<(String, Entity)>,
+    /// The snapshot that brought it last; `None`: it never came retained.
+    snapshot: Option<u64>,
+}
+
+/// A topic that discovery messages have named.
+#[derive(Debug, Default)]
+struct Topic {
+    last: Option<Vec<u8>>,
+    /// The discovery topics that name it for availability, and for states.
+    announces: BTreeSet<String>,
+    states: BTreeSet<String>,
+}
+
+pub(super) fn filters(prefix: &str) -> Filters {
+    let announcing = [
+        format!("{prefix}/+/+/config"),
+        format!("{prefix}/+/+/+/config"),
+    ];
+    Filters::of(&announcing, &[])
+}
+
+impl HomeAssistant {
+    pub fn new(prefix: &str, context: &Context) -> Self {
+        Self {
+            prefix: prefix.to_owned(),
+            foreign: context.announced.clone(),
+            only: context.device.clone(),
+            configs: BTreeMap::new(),
+            devices: BTreeMap::new(),
+            topics: BTreeMap::new(),
+            entities: 0,
+            bytes: 0,
+            revision: 0,
+            snapshot: 0,
+        }
+    }
+
+    /// Whether a topic is one of discovery, and if so whether a device's.
+    fn is_config(&self, topic: &str) -> Option<bool> {
+        let rest = topic
+            .strip_prefix(self.prefix.as_str())?
+            .strip_prefix('/')?;
+        let levels = rest.split('/').count();
+        let component = rest.split('/').next()?;
+        ((3..=4).contains(&levels) && rest.ends_with("/config")).then_some(component == "device")
+    }
+
+    fn config(&mut self, message: &Inbound<'_>, is_device: bool, said: &mut Vec<Said>) -> Verdict {
+        let topic = message.topic;
+        if message.payload.is_empty() {
+            self.forget(topic, said);
+            return Verdict::Taken;
+        }
+        if topic.len() > MAX_TOPIC {
+            return Verdict::Ignored(Ignored::Excess);
+        }
+        if !self.configs.contains_key(topic) && !self.may_concern(message.payload) {
+            return Verdict::Taken;
+        }
+        let mut config = match config::parse(message.payload, is_device, &self.prefix) {
+            Ok(Some(config)) => config,
+            Ok(None) => return Verdict::Ignored(Ignored::EmptyName),
+            Err(()) => return Verdict::Ignored(Ignored::UnknownPayload),
+        };
+        let foreign = &self.foreign;
+        config.entities.retain(|(_, entity)| {
+            let topics = entity.availability.iter().map(|one| &one.topic);
+            !topics
+                .into_iter()
+                .any(|topic| foreign.iter().any(|f| f.matches(topic)))
+        });
+        let is_other = self
+            .only
+            .as_ref()
+            .is_some_and(|only| *only != config.device);
+        if is_other || config.entities.is_empty() {
+            self.forget(topic, said);
+            return Verdict::Taken;
+        }
+        if config.left_out > 0 {
+            said.push(Said::announced(&config.device, Evidence::Unknown));
+        }
+        self.replace(topic, config, message.retained, said);
+        Verdict::Taken
+    }
+
+    /// Whether a message can be about the one device that matters; reading all of them for each device
+    /// of a pool would take too long.
+    fn may_concern(&self, payload: &[u8]) -> bool {
+        let Some(only) = &self.only else {
+            return true;
+        };
+        // A connection is named by its kind and its id.
+        let id = only.split_once(':').map_or(only.as_str(), |(_, id)| id);
+        let found = id.is_empty() || payload.windows(id.len()).any(|w| w == id.as_bytes());
+        found || payload.contains(&b'\\')
+    }
+
+    /// Takes a discovery message in place of an earlier one on its topic.
+    fn replace(&mut self, topic: &str, config: Config, retained: bool, said: &mut Vec<Said>) {
+        let Config {
+            device,
+            mut entities,
+            ..
+        } = config;
+        let old = self.configs.remove(topic);
+        let is_new = old.as_ref().is_none_or(|old| old.device != device);
+        let (before, old_entities, snapshot) = match old {
+            Some(old) => (Some(old.device), old.entities, old.snapshot),
+            None => (None, Vec::new(), None),
+        };
+        if let Some(before) = &before {
+            self.discount(before, &old_entities);
+        }
+        if !self.fit(&device, &mut entities) {
+            said.push(Said::announced(&device, Evidence::Excess));
+        }
+        let earlier: BTreeMap<&str, &Entity> = old_entities
+            .iter()
+            .map(|(id, entity)| (id.as_str(), entity))
+            .collect();
+        for (id, entity) in &mut entities {
+            self.register(topic, entity, earlier.get(id.as_str()).copied());
+        }
+        self.unregister(topic, &old_entities, &entities);
+        self.entities += entities.len();
+        self.bytes += size(&entities);
+        if is_new && let Some(before) = before {
+            self.leave(&before, topic, said);
+        }
+        if entities.is_empty() {
+            self.leave(&device, topic, said);
+            return;
+        }
+        let of_device = self.devices.entry(device.clone()).or_default();
+        of_device.configs.insert(topic.to_owned());
+        of_device.entities += entities.len();
+        let known = Known {
+            device: device.clone(),
+            entities,
+            snapshot: if retained {
+                Some(self.snapshot)
+            } else {
+                snapshot
+            },
+        };
+        self.configs.insert(topic.to_owned(), known);
+        let evidence = self.judge(&device).filter(|_| is_new);
+        said.push(Said::announced(
+            &device,
+            evidence.unwrap_or(Evidence::Listed),
+        ));
+    }
+
+    /// Cuts off what there is no room for; false if that was something.
+    fn fit(&self, device: &str, entities: &mut Vec<(String, Entity)>) -> bool {
+        let of_device = self.devices.get(device).map_or(0, |d| d.entities);
+        let room = MAX_OF_DEVICE.saturating_sub(of_device);
+        let room = room.min(MAX_ENTITIES.saturating_sub(self.entities));
+        let mut bytes = self.bytes;
+        let fitting = entities.iter().take(room).take_while(|(_, entity)| {
+            bytes += entity.size();
+            bytes <= MAX_BYTES
+        });
+        let (fitting, all) = (fitting.count(), entities.len());
+        entities.truncate(fitting);
+        fitting == all
+    }
+
+    /// Counts the entities of a discovery message no longer.
+    fn discount(&mut self, device: &str, entities: &[(String, Entity)]) {
+        self.entities -= entities.len();
+        self.bytes -= size(entities);
+        if let Some(of_device) = self.devices.get_mut(device) {
+            of_device.entities -= entities.len();
+        }
+    }
+
+    /// Files the topics of an entity, and tells it what is known of them.
+    fn register(&mut self, config: &str, entity: &mut Entity, earlier: Option<&Entity>) {
+        let inherits = earlier.is_some_and(|earlier| entity.inherit(earlier));
+        let announcing: BTreeSet<String> = entity
+            .availability
+            .iter()
+            .map(|one| one.topic.clone())
+            .collect();
+        for name in announcing {
+            let topic = self.topics.entry(name.clone()).or_default();
+            self.revision += u64::from(topic.announces.is_empty());
+            topic.announces.insert(config.to_owned());
+            if let Some(last) = topic.last.as_ref().filter(|_| !inherits) {
+                entity.hear(&name, last);
+            }
+        }
+        for name in &entity.states {
+            let topic = self.topics.entry(name.clone()).or_default();
+            self.revision += u64::from(topic.states.is_empty());
+            topic.states.insert(config.to_owned());
+        }
+    }
+
+    /// Takes the topics back that a discovery message does not name any more.
+    fn unregister(&mut self, config: &str, old: &[(String, Entity)], new: &[(String, Entity)]) {
+        let ((announces, states), (still, still_states)) = (names(old), names(new));
+        for name in announces.union(&states) {
+            let Some(topic) = self.topics.get_mut(*name) else {
+                continue;
+            };
+            let mut changed = !still.contains(name) && topic.announces.remove(config);
+            changed |= !still_states.contains(name) && topic.states.remove(config);
+            self.revision += u64::from(changed);
+            if topic.announces.is_empty() && topic.states.is_empty() {
+                self.topics.remove(*name);
+            }
+        }
+    }
+
+    /// Takes a discovery message back.
+    fn forget(&mut self, config: &str, said: &mut Vec<Said>) {
+        if let Some(known) = self.configs.remove(config) {
+            self.discount(&known.device, &known.entities);
+            self.unregister(config, &known.entities, &[]);
+            self.leave(&known.device, config, said);
+        }
+    }
+
+    /// A discovery message is no longer of a device, which is removed with its last one.
+    fn leave(&mut self, device: &str, config: &str, said: &mut Vec<Said>) {
+        let Some(of_device) = self.devices.get_mut(device) else {
+            return;
+        };
+        if !of_device.configs.remove(config) {
+            return;
+        }
+        if of_device.configs.is_empty() {
+            self.devices.remove(device);
+            said.push(Said::announced(device, Evidence::Removed));
+        } else if let Some(evidence) = self.judge(device) {
+            said.push(Said::announced(device, evidence));
+        }
+    }
+
+    /// What the entities of a device say together, as far as they are known.
+    fn judge(&self, device: &str) -> Option<Evidence> {
+        let configs = self.devices.get(device)?.configs.iter();
+        let mut any_gone = false;
+        for (_, entity) in configs
+            .filter_map(|c| self.configs.get(c))
+            .flat_map(|k| &k.entities)
+        {
+            match entity.is_available() {
+                Some(true) => return Some(Evidence::Online),
+                Some(false) => any_gone = true,
+                None => {}
+            }
+        }
+        any_gone.then_some(Evidence::Offline)
+    }
+
+    fn announced(&mut self, message: &Inbound<'_>, said: &mut Vec<Said>) {
+        let Some(topic) = self.topics.get_mut(message.topic) else {
+            return;
+        };
+        let keep = message.payload.len() <= MAX_KEPT && !message.payload.is_empty();
+        topic.last = keep.then(|| message.payload.to_vec());
+        let mut devices: BTreeMap<String, bool> = BTreeMap::new();
+        for config in &topic.announces {
+            if let Some(known) = self.configs.get_mut(config) {
+                let understood = devices.entry(known.device.clone()).or_default();
+                for (_, entity) in &mut known.entities {
+                    *understood |= entity.hear(message.topic, message.payload);
+                }
+            }
+        }
+        for (device, understood) in devices {
+            let evidence = if understood {
+                self.judge(&device)
+            } else {
+                Some(Evidence::Unknown)
+            };
+            said.extend(evidence.map(|evidence| Said::announced(&device, evidence)));
+        }
+    }
+}
+
+impl Module for HomeAssistant {
+    fn read(&mut self, message: &Inbound<'_>, said: &mut Vec<Said>) -> Verdict {
+        if let Some(is_device) = self.is_config(message.topic) {
+            return self.config(message, is_device, said);
+        }
+        let Some(topic) = self.topics.get(message.topic) else {
+            return Verdict::NotMine;
+        };
+        if topic.announces.is_empty() {
+            let configs = topic
+                .states
+                .iter()
+                .filter_map(|config| self.configs.get(config));
+            let devices: BTreeSet<&str> = configs.map(|known| known.device.as_str()).collect();
+            said.extend(devices.into_iter().map(Said::data));
+        } else {
+            self.announced(message, said);
+        }
+        Verdict::Taken
+    }
+
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    fn named(&self) -> Filters {
+        let (announcing, data): (Vec<_>, Vec<_>) = self
+            .topics
+            .iter()
+            .partition(|(_, topic)| !topic.announces.is_empty());
+        let names = |topics: Vec<(&String, &Topic)>| -> Vec<String> {
+            topics.into_iter().map(|(name, _)| name.clone()).collect()
+        };
+        Filters::of(&names(announcing), &names(data))
+    }
+
+    fn connected(&mut self) {
+        self.snapshot += 1;
+    }
+
+    /// What was retained before and is not any more was removed while we were away.
+    fn snapshot_complete(&mut self, said: &mut Vec<Said>) {
+        let is_gone = |known: &Known| known.snapshot.is_some_and(|seen| seen != self.snapshot);
+        let gone: Vec<String> = self
+            .configs
+            .iter()
+            .filter(|(_, known)| is_gone(known))
+            .map(|(topic, _)| topic.clone())
+            .collect();
+        for topic in gone {
+            self.forget(&topic, said);
+        }
+    }
+}
