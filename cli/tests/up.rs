@@ -16,9 +16,10 @@ use std::time::Duration;
 use akri_mqtt_proto::monitoring::monitoring_client::MonitoringClient;
 use akri_mqtt_proto::monitoring::watch_response::Event;
 use akri_mqtt_proto::monitoring::{Message, WatchRequest};
+use akri_mqtt_tests::servers::Redis;
 use serde_json::{Value, json};
 use support::mosquitto::{Mosquitto, Publisher};
-use support::{DEADLINE, Running, eventually, get};
+use support::{DEADLINE, Running, eventually, get, post};
 use tempfile::TempDir;
 
 /// 5 s are promised for a clean stop; a busy machine needs longer for its work.
@@ -325,4 +326,58 @@ fn a_password_reaches_the_server_from_a_secrets_directory_or_the_environment() {
         assert_eq!(up.wait(STOP).code(), Some(0));
         assert!(!up.drain().join("\n").contains("s3cret"));
     }
+}
+
+/// Both are written to the device's own topics, so that one command comes back as data.
+#[test]
+fn commands_reach_the_device_and_every_message_reaches_the_sink() {
+    let server = Mosquitto::start();
+    let redis = Redis::start(&[]);
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("configuration.yaml");
+    std::fs::write(&file, with_status(server.address())).unwrap();
+    let data = directory.path().join("data");
+    let sink = format!("redis://{}", redis.address());
+    let arguments = [
+        "up",
+        "--json",
+        "-f",
+        file.to_str().unwrap(),
+        "--data-dir",
+        data.to_str().unwrap(),
+        "--http",
+        "127.0.0.1:0",
+        "--grpc",
+        "127.0.0.1:0",
+        "--sink",
+        &sink,
+        "--allow-publish",
+        "robots/{device}/joints",
+    ];
+    let mut up = Running::start(&arguments);
+    let http = up.address("http://");
+    server.publish("robots/r1/status", "online", true);
+    assert_eq!(event(&mut up, "device_online")["device"], "plant-a/r1");
+    let command = |topic: &str| {
+        let body = json!({"topic": topic, "payload": {"axis1": 12.5}}).to_string();
+        post(http, "/v1/devices/plant-a%2Fr1/commands", &body)
+    };
+    // Its monitor is not connected at once.
+    eventually("the command is taken", || {
+        let (status, _) = command("robots/r1/joints")?;
+        (status == 200).then_some(())
+    });
+    let message = eventually("the sink has it", || {
+        let key = "akri-mqtt:latest:plant-a/r1";
+        let answer = redis.ask(&["HGET", key, "robots/r1/joints"]);
+        serde_json::from_str::<Value>(answer.first()?).ok()
+    });
+    assert_eq!(message["payload"], json!({"axis1": 12.5}));
+    for topic in ["robots/r2/joints", "robots/r1/cmd"] {
+        let (status, problem) = command(topic).unwrap();
+        assert_eq!(status, 403, "{topic}");
+        assert_eq!(problem["type"], "urn:akri-mqtt:problem:topic-not-allowed");
+    }
+    up.signal("TERM");
+    assert_eq!(up.wait(STOP).code(), Some(0), "{:?}", up.drain());
 }

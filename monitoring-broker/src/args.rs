@@ -63,8 +63,8 @@ pub struct Args {
     /// Topic below which each MQTT session says whether anybody listens; empty: it does not
     #[arg(long, value_name = "TOPIC", default_value = "akri-mqtt/monitors")]
     pub announce_topic: AnnounceTopic,
-    /// Sends every message on: redis://, rediss://, http://, https://, postgres://; several URLs are separated by
-    /// white space, ${NAME} in one is taken from the environment
+    /// Sends every message on: redis://, rediss://, http://, https://, postgres://, mongodb://; several URLs are
+    /// separated by white space, ${NAME} in one is taken from the environment
     #[arg(long, value_name = "URL", hide_env_values = true)]
     pub sink: Vec<SinkUrls>,
     /// How long a stop waits for the sinks to send what is left

@@ -45,7 +45,7 @@ const PROGRAMS: [Program; 4] = [
         binary: "akri-mqtt-monitoring-broker",
         image: "monitoring-broker",
         title: "Stores and serves the messages of a device",
-        profile: "release",
+        profile: "pod",
     },
     Program {
         package: "akri-mqtt-cli",

@@ -187,11 +187,24 @@ pub fn json(line: &str) -> Value {
 
 /// `GET`, with its status and body. `None` if nobody answers.
 pub fn get(server: SocketAddr, path: &str) -> Option<(u16, Value)> {
+    ask(server, &format!("GET {path} HTTP/1.1\r\n"), "")
+}
+
+/// `POST` of JSON, with its status and body. `None` if nobody answers.
+pub fn post(server: SocketAddr, path: &str, body: &str) -> Option<(u16, Value)> {
+    let length = body.len();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n"
+    );
+    ask(server, &head, body)
+}
+
+fn ask(server: SocketAddr, head: &str, body: &str) -> Option<(u16, Value)> {
     let mut stream = TcpStream::connect(server).ok()?;
     stream
         .set_read_timeout(Some(Duration::from_secs(10)))
         .ok()?;
-    let request = format!("GET {path} HTTP/1.1\r\nhost: {server}\r\nconnection: close\r\n\r\n");
+    let request = format!("{head}host: {server}\r\nconnection: close\r\n\r\n{body}");
     stream.write_all(request.as_bytes()).ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;

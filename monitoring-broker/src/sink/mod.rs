@@ -1,5 +1,5 @@
 //! Sinks: every stored message is sent on to another system, at least once, from a position of its own in the
-//! store. In: `--sink` URLs and the store. Out: batches to Redis, HTTP and PostgreSQL, and metrics.
+//! store. In: `--sink` URLs and the store. Out: batches to Redis, HTTP, PostgreSQL and MongoDB, and metrics.
 //! A sink reads what is committed, so it never holds ingestion back; it tries for ever; a message that the
 //! other side refuses for good is left out and counted. How each system is written to: `docs/sinks.md`.
 
@@ -8,6 +8,12 @@ mod failure;
 mod feed;
 mod http;
 mod metrics;
+#[cfg(feature = "mongodb")]
+mod mongodb;
+#[cfg(feature = "mongodb")]
+mod mongodb_documents;
+#[cfg(feature = "mongodb")]
+mod mongodb_failure;
 mod net;
 mod options;
 mod postgres;
@@ -39,6 +45,17 @@ enum Target {
     Redis(Box<redis::Redis>),
     Http(Box<http::Http>),
     Postgres(Box<postgres::Postgres>),
+    #[cfg(feature = "mongodb")]
+    Mongodb(Box<mongodb::Mongodb>),
+}
+
+/// How much of a message is written where the other side may not take all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// All of it.
+    Full,
+    /// Without its JSON and its readings.
+    Plain,
 }
 
 impl Target {
@@ -49,6 +66,10 @@ impl Target {
             Kind::Postgres(options) => {
                 Self::Postgres(Box::new(postgres::Postgres::new(options, store_id)))
             }
+            #[cfg(feature = "mongodb")]
+            Kind::Mongodb(options) => {
+                Self::Mongodb(Box::new(mongodb::Mongodb::new(options, store_id)))
+            }
         }
     }
 
@@ -58,6 +79,8 @@ impl Target {
             Self::Redis(redis) => redis.send(messages).await,
             Self::Http(http) => http.send(messages).await,
             Self::Postgres(postgres) => postgres.send(messages).await,
+            #[cfg(feature = "mongodb")]
+            Self::Mongodb(mongodb) => mongodb.send(messages).await,
         }
     }
 
@@ -67,6 +90,8 @@ impl Target {
             Self::Redis(redis) => redis.tell(gap).await,
             Self::Http(http) => http.tell(gap).await,
             Self::Postgres(_) => Ok(()),
+            #[cfg(feature = "mongodb")]
+            Self::Mongodb(_) => Ok(()),
         }
     }
 
@@ -76,6 +101,8 @@ impl Target {
             Self::Redis(redis) => redis.reset(),
             Self::Http(http) => http.reset(),
             Self::Postgres(postgres) => postgres.reset(),
+            #[cfg(feature = "mongodb")]
+            Self::Mongodb(mongodb) => mongodb.reset(),
         }
     }
 }

@@ -10,6 +10,8 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode
 use url::Url;
 
 use super::http::HttpOptions;
+#[cfg(feature = "mongodb")]
+use super::mongodb::MongodbOptions;
 use super::postgres::PostgresOptions;
 use super::query::Query;
 use super::redis::RedisOptions;
@@ -21,6 +23,8 @@ const DEFAULT_BATCH: usize = 500;
 const MOST_BATCH: usize = 10_000;
 const DEFAULT_BATCH_BYTES: usize = 1 << 20;
 const MOST_BATCH_BYTES: usize = 64 << 20;
+/// A scheme that not every program has.
+const MONGODB: &str = "mongodb";
 
 /// What is wrong with a `--sink`; no secret is in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -84,6 +88,9 @@ pub enum Kind {
     Http(HttpOptions),
     /// PostgreSQL.
     Postgres(PostgresOptions),
+    /// MongoDB.
+    #[cfg(feature = "mongodb")]
+    Mongodb(MongodbOptions),
 }
 
 impl SinkOptions {
@@ -95,9 +102,7 @@ impl SinkOptions {
         text: &str,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, OptionError> {
-        let text = substitute(text, environment)?;
-        let url = Url::parse(&text)
-            .map_err(|error| OptionError(format!("it is no URL such as redis://host: {error}")))?;
+        let (url, others) = urls(&substitute(text, environment)?)?;
         let mut query = Query::new(&url)?;
         let (kind, own) = match url.scheme() {
             "redis" | "rediss" => {
@@ -112,11 +117,12 @@ impl SinkOptions {
                 let (options, name) = PostgresOptions::read(&url, &mut query)?;
                 (Kind::Postgres(options), name)
             }
-            other => {
-                return Err(OptionError(format!(
-                    "the scheme {other} is unknown; allowed: redis, rediss, http, https, postgres"
-                )));
+            #[cfg(feature = "mongodb")]
+            MONGODB => {
+                let (options, name) = MongodbOptions::read(&url, &others, &mut query)?;
+                (Kind::Mongodb(options), name)
             }
+            other => return Err(OptionError(unknown(other))),
         };
         let single = matches!(&kind, Kind::Http(options) if !options.is_batch());
         let batch = query.number("batch", DEFAULT_BATCH, 1..=MOST_BATCH)?;
@@ -156,6 +162,45 @@ impl SinkOptions {
         }
         Ok(sinks)
     }
+}
+
+fn unknown(scheme: &str) -> String {
+    match scheme {
+        MONGODB => {
+            "this program was built without MongoDB; akri-mqtt-monitoring-broker has it".to_owned()
+        }
+        "mongodb+srv" => {
+            "mongodb+srv is not supported; name the hosts: mongodb://host1,host2/database"
+                .to_owned()
+        }
+        _ => format!(
+            "the scheme {scheme} is unknown; allowed: redis, rediss, http, https, postgres, mongodb"
+        ),
+    }
+}
+
+/// The URL with its first host, and one for each further host: MongoDB's URLs may name several, which is no form
+/// that a URL has.
+fn urls(text: &str) -> Result<(Url, Vec<Url>), OptionError> {
+    let parse = |text: &str| {
+        Url::parse(text)
+            .map_err(|error| OptionError(format!("it is no URL such as redis://host: {error}")))
+    };
+    let Some(rest) = text.strip_prefix("mongodb://") else {
+        return Ok((parse(text)?, Vec::new()));
+    };
+    let (authority, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let hosts = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, hosts)| hosts);
+    let login = authority.strip_suffix(hosts).unwrap_or_default();
+    let mut hosts = hosts.split(',');
+    let first = hosts.next().unwrap_or_default();
+    let others = hosts.map(|host| parse(&format!("mongodb://{host}")));
+    Ok((
+        parse(&format!("mongodb://{login}{first}{rest}"))?,
+        others.collect::<Result<_, _>>()?,
+    ))
 }
 
 /// The user of the URL.

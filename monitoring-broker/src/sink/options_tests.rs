@@ -29,6 +29,11 @@ fn name_is_made_of_the_url_without_its_secrets() {
         "postgres://db:5432/plant"
     );
     assert_eq!(name("http://h/x?name=alarms"), "alarms");
+    #[cfg(feature = "mongodb")]
+    assert_eq!(
+        name("mongodb://u:se@c,ret@[::1]:1,b:2,c/plant?tls=true"),
+        "mongodb://[::1]:1/plant"
+    );
 }
 
 #[test]
@@ -91,7 +96,11 @@ fn what_is_wrong_and_what_is_allowed_is_said() {
         ("redis:", "it names no host"),
         (
             "ftp://h",
-            "the scheme ftp is unknown; allowed: redis, rediss, http, https, postgres",
+            "the scheme ftp is unknown; allowed: redis, rediss, http, https, postgres, mongodb",
+        ),
+        (
+            "mongodb+srv://h",
+            "mongodb+srv is not supported; name the hosts: mongodb://host1,host2/database",
         ),
         ("redis://r?batch=0", "batch: allowed are 1 to 10000"),
         ("redis://r?from=then", "from: allowed are now, oldest"),
@@ -125,6 +134,58 @@ fn what_is_wrong_and_what_is_allowed_is_said() {
     assert!(error("redis://r?color=red").starts_with(
         "the option color is unknown; allowed: batch, batch-bytes, ca-file, from, linger"
     ));
+}
+
+#[cfg(feature = "mongodb")]
+#[test]
+fn urls_of_mongodb_name_several_hosts_and_what_is_wrong_with_them_is_said() {
+    for (url, text) in [
+        ("mongodb://", "it names no host"),
+        ("mongodb://a,,b", "it names no host"),
+        (
+            "mongodb://a,b:x",
+            "it is no URL such as redis://host: invalid port number",
+        ),
+        (
+            "mongodb://a?ca-file=/x",
+            "ca-file makes sense with TLS only",
+        ),
+        (
+            "mongodb://s3cret@a",
+            "a user needs a password or password-file, and the other way round",
+        ),
+        (
+            "mongodb://a?password-file=/x",
+            "a user needs a password or password-file, and the other way round",
+        ),
+        (
+            "mongodb://a/b.c",
+            "the database: allowed are 63 ASCII letters, digits, - and _",
+        ),
+        (
+            "mongodb://a?collection=$c",
+            "collection: allowed are 63 ASCII letters, digits, - and _",
+        ),
+        ("mongodb://a?tls=yes", "tls: allowed are false, true"),
+    ] {
+        assert_eq!(error(url), text, "{url}");
+    }
+    for url in [
+        "mongodb://u:s3cret@a,b:2/d?authSource=admin&replicaSet=rs0&directConnection=true",
+        "mongodb://u@a?password-file=/x&create=false&collection=c",
+    ] {
+        let shown = format!("{:?}", parse(url).unwrap());
+        assert!(!shown.contains("s3cret"), "{shown}");
+    }
+}
+
+#[cfg(not(feature = "mongodb"))]
+#[test]
+fn program_without_mongodb_says_so() {
+    assert_eq!(
+        error("mongodb://a,b/d"),
+        "this program was built without MongoDB; akri-mqtt-monitoring-broker has it"
+    );
 }
 
 #[test]

@@ -15,10 +15,11 @@ use tokio_postgres::{Client, Config, Error};
 use tokio_rustls::TlsConnector;
 use url::Url;
 
+use super::Form;
 use super::failure::{Failure, Reason};
 use super::net::{Endpoint, Stream};
 use super::options::{OptionError, decoded, user};
-use super::postgres_rows::{self as rows, Form, Table};
+use super::postgres_rows::{self as rows, Table};
 use super::query::Query;
 use super::secret::Credential;
 use crate::api::service::MessageView;

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use akri_mqtt_core::decode::{PayloadKind, Value};
 use serde_json::{Map, json};
 
+use super::Form;
 use crate::api::service::MessageView;
 use crate::store::Properties;
 
@@ -64,15 +65,6 @@ impl Table {
         let name: String = self.name.chars().take(room).collect();
         format!("\"{name}_{what}\"")
     }
-}
-
-/// How much of a message is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// All of it.
-    Full,
-    /// Without what the server might not take: its JSON and its readings.
-    Plain,
 }
 
 /// Makes the tables if they are missing.

@@ -120,19 +120,14 @@ impl Query {
     /// # Errors
     /// When there is no host, or a file without TLS.
     pub fn endpoint(&mut self, url: &Url, port: u16, tls: bool) -> Result<Endpoint, OptionError> {
-        let host = match url.host() {
-            Some(url::Host::Ipv6(address)) => address.to_string(),
-            Some(url::Host::Ipv4(address)) => address.to_string(),
-            Some(url::Host::Domain(host)) if !host.is_empty() => host.to_owned(),
-            _ => return Err(OptionError("it names no host".to_owned())),
-        };
+        let (host, port) = host(url, port)?;
         let ca_file = self.text("ca-file").map(PathBuf::from);
         if ca_file.is_some() && !tls {
             return Err(OptionError("ca-file makes sense with TLS only".to_owned()));
         }
         Ok(Endpoint {
             host,
-            port: url.port().unwrap_or(port),
+            port,
             tls: tls.then_some(Tls { ca_file }),
         })
     }
@@ -152,4 +147,18 @@ impl Query {
             known.join(", ")
         )))
     }
+}
+
+/// Host and port of a URL.
+///
+/// # Errors
+/// When there is no host.
+pub fn host(url: &Url, port: u16) -> Result<(String, u16), OptionError> {
+    let host = match url.host() {
+        Some(url::Host::Ipv6(address)) => address.to_string(),
+        Some(url::Host::Ipv4(address)) => address.to_string(),
+        Some(url::Host::Domain(host)) if !host.is_empty() => host.to_owned(),
+        _ => return Err(OptionError("it names no host".to_owned())),
+    };
+    Ok((host, url.port().unwrap_or(port)))
 }

@@ -15,10 +15,10 @@ use serde_json::Value;
 use crate::broker::{Broker, assert_complete, numbers, until};
 
 #[derive(Default)]
-struct Seen {
+pub struct Seen {
     /// Data of the events, in order.
-    events: Vec<Value>,
-    requests: Vec<(HeaderMap, Bytes)>,
+    pub events: Vec<Value>,
+    pub requests: Vec<(HeaderMap, Bytes)>,
     times: Vec<Instant>,
     /// Answers for the next requests.
     answers: Vec<StatusCode>,
@@ -29,14 +29,14 @@ struct Seen {
 
 type Shared = Arc<Mutex<Seen>>;
 
-struct Receiver {
-    seen: Shared,
+pub struct Receiver {
+    pub seen: Shared,
     address: SocketAddr,
     task: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Receiver {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let mut receiver = Self {
             seen: Shared::default(),
             address: ([127, 0, 0, 1], 0).into(),
@@ -46,7 +46,7 @@ impl Receiver {
         receiver
     }
 
-    async fn restart(&mut self) {
+    pub async fn restart(&mut self) {
         let listener = tokio::net::TcpListener::bind(self.address).await.unwrap();
         self.address = listener.local_addr().unwrap();
         let app = Router::new()
@@ -57,14 +57,14 @@ impl Receiver {
         self.task = Some(tokio::spawn(serve));
     }
 
-    async fn end(&mut self) {
+    pub async fn end(&mut self) {
         if let Some(task) = self.task.take() {
             task.abort();
             let _ = task.await;
         }
     }
 
-    fn url(&self, options: &str) -> String {
+    pub fn url(&self, options: &str) -> String {
         format!("http://{}/in?{options}", self.address)
     }
 

@@ -1,5 +1,5 @@
-//! Sinks of the monitoring broker as a process, on a real Mosquitto, Redis and PostgreSQL and an HTTP server:
-//! what is killed, refused or away costs no message.
+//! Sinks of the monitoring broker as a process, on a real Mosquitto, Redis and PostgreSQL, an HTTP server and one
+//! with MongoDB's wire protocol: what is killed, refused or away costs no message.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,6 +10,9 @@
 )]
 
 mod broker;
+mod gaps;
 mod http;
+mod mongodb;
+mod mongodb_server;
 mod postgres;
 mod redis;
