@@ -31,8 +31,8 @@ async fn messages_that_retention_deleted_are_told_to_redis_and_http() {
     })
     .await;
     let sinks = [
-        format!("redis://{}?name=redis&timeout=1s", redis.address()),
-        receiver.url("name=http"),
+        format!("redis://{}?name=redis&batch=50", redis.address()),
+        receiver.url("name=http&batch=50"),
     ];
     let broker = Broker::start(&sinks, &["--retain-bytes", "4MiB"]).await;
     receiver.end().await;
