@@ -131,14 +131,24 @@ pub fn decode_topics(mut encoded: &[u8]) -> Result<Box<[u32]>, StoreError> {
     Ok(topics.into_boxed_slice())
 }
 
-/// Whether two sorted lists have a number in common.
-pub fn intersects(left: &[u32], right: &[u32]) -> bool {
-    let (few, many) = if left.len() < right.len() {
-        (left, right)
-    } else {
-        (right, left)
-    };
-    few.iter().any(|topic| many.binary_search(topic).is_ok())
+/// Whether [`Block::encoded_topics`] name one of these topics, which are sorted, or [`INLINE`]. Reads no further than it must:
+/// a query for one of many devices asks this of thousands of blocks.
+pub fn names_one_of(mut encoded: &[u8], wanted: &[u32]) -> Result<bool, StoreError> {
+    let (mut topic, mut wanted) = (0_u32, wanted.iter().copied().peekable());
+    while !encoded.is_empty() {
+        let step = take_number(&mut encoded).and_then(|step| u32::try_from(step).ok());
+        topic = step
+            .and_then(|step| topic.checked_add(step))
+            .ok_or_else(damaged)?;
+        while wanted.next_if(|wanted| *wanted < topic).is_some() {}
+        match wanted.peek() {
+            _ if topic == INLINE => return Ok(true),
+            Some(wanted) if *wanted == topic => return Ok(true),
+            Some(_) => {}
+            None => return Ok(false),
+        }
+    }
+    Ok(false)
 }
 
 /// See [`Block::records`].
@@ -395,6 +405,22 @@ mod tests {
             data[at.index(block.data.len())] ^= 1 << bit;
             block.data = data.into();
             prop_assert!(block.records().any(|record| record.is_err()));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn topics_are_found_in_their_encoded_form(
+            records in proptest::collection::vec(record(), 1..40),
+            wanted in proptest::collection::btree_set(1_u32..60, 0..5),
+        ) {
+            let block = Block::encode(1, &records).unwrap();
+            let wanted: Vec<_> = wanted.into_iter().collect();
+            let expected = block
+                .topics
+                .iter()
+                .any(|topic| *topic == INLINE || wanted.contains(topic));
+            prop_assert_eq!(names_one_of(&block.encoded_topics(), &wanted).unwrap(), expected);
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
-use super::block::{Block, INLINE, Record, decode_topics, intersects};
+use super::block::{Block, INLINE, Record, names_one_of};
 use super::{Catalog, Shared, StoreError, schema};
 
 /// Blocks whose index one statement looks at.
@@ -387,8 +387,8 @@ fn matches(row: &Row<'_>, scan: &Scan) -> Result<bool, StoreError> {
         return Ok(false);
     }
     let blob = row.get_ref(4)?.as_blob();
-    let topics = decode_topics(blob.map_err(|error| StoreError::Damaged(error.to_string()))?)?;
-    Ok(topics.first() == Some(&INLINE) || intersects(&topics, &scan.topics))
+    let topics = blob.map_err(|error| StoreError::Damaged(error.to_string()))?;
+    names_one_of(topics, &scan.topics)
 }
 
 fn fits(scan: &Scan, sequence: u64, record: &Record) -> bool {
