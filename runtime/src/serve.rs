@@ -282,11 +282,7 @@ mod tests {
         let stopped = std::time::Instant::now();
         shutdown.trigger();
         server.await.unwrap().unwrap();
-        let took = stopped.elapsed();
-        assert!(
-            took >= DRAIN_WITHIN && took < DRAIN_WITHIN + Duration::from_secs(2),
-            "{took:?}"
-        );
+        assert!(stopped.elapsed() >= DRAIN_WITHIN);
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer).await;
         assert!(answer.is_empty());
