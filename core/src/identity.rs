@@ -11,6 +11,8 @@ use blake2::{Blake2b, Digest};
 
 /// The longest name of a server, in characters.
 const MAX_SERVER_NAME: usize = 32;
+/// The longest name of a device, in bytes: Instances, lists and log lines repeat it.
+pub(crate) const MAX_DEVICE_NAME: usize = 1_024;
 /// What is kept of a server's default name that is too long; `-` and six hex digits follow.
 const KEPT_OF_LONG_NAME: usize = 25;
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::identity::{DeviceId, ServerName};
+use crate::identity::{DeviceId, MAX_DEVICE_NAME, ServerName};
 use crate::topic::{FilterTree, Naming, TopicFilter, TopicPattern};
 
 /// Topics under this prefix are ours; nothing of ours is a device (invariant 9).
@@ -72,6 +72,9 @@ pub enum Unidentified {
     /// A level that would name the device is empty.
     #[error("the level of the topic that names the device is empty")]
     EmptyName,
+    /// The name would be too long.
+    #[error("the device's name would have more than {MAX_DEVICE_NAME} bytes")]
+    LongName,
     /// It is below `akri-mqtt/`.
     #[error("topics under akri-mqtt/ are our own")]
     Own,
@@ -121,6 +124,9 @@ impl Identifier {
             .filter(|_| taken)
             .ok_or(Unidentified::NoRule)?;
         let mut name = pattern.device_name(topic).ok_or(Unidentified::EmptyName)?;
+        if name.len() > MAX_DEVICE_NAME {
+            return Err(Unidentified::LongName);
+        }
         name.push_str(&self.salt);
         Ok(Identified { name, rule: *rule })
     }

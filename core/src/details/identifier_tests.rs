@@ -42,6 +42,14 @@ fn the_first_entry_that_takes_a_topic_decides() {
 }
 
 #[test]
+fn a_name_that_is_too_long_is_none() {
+    let details = details("topics: ['a/{d}/x']\n");
+    let of = |length: usize| name(&details, &format!("a/{}/x", "d".repeat(length)));
+    assert!(of(1_024).is_ok());
+    assert_eq!(of(1_025), Err(Unidentified::LongName));
+}
+
+#[test]
 fn availability_topics_name_devices_like_topics() {
     let details = details("topics: ['r/+/x']\npresence: {availability: [{topic: 'r/+/s'}]}\n");
     assert_eq!(

@@ -246,6 +246,7 @@ impl Names {
         let identified = identifier.identify(topic).map_err(|why| match why {
             Unidentified::NoRule => Ignored::NoRule,
             Unidentified::EmptyName => Ignored::EmptyName,
+            Unidentified::LongName => Ignored::LongName,
             Unidentified::Own => Ignored::Own,
         })?;
         let source = match identified.rule {

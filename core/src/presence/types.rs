@@ -118,6 +118,8 @@ pub enum Ignored {
     NoRule,
     /// The level of its topic that names the device is empty.
     EmptyName,
+    /// The device's name would have more than 1,024 bytes.
+    LongName,
     /// Its topic is one on which others send to the device.
     Command,
     /// Its payload is none of the words of the announcing rule.
@@ -144,6 +146,7 @@ impl Ignored {
             Self::Own => "own",
             Self::NoRule => "no_rule",
             Self::EmptyName => "empty_name",
+            Self::LongName => "long_name",
             Self::Command => "command",
             Self::UnknownPayload => "unknown_payload",
             Self::Excess => "excess",
