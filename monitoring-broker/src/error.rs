@@ -24,11 +24,14 @@ pub enum MonitorError {
 }
 
 impl MonitorError {
-    /// As the end of a process: what the files of flags hold is a matter of usage.
+    /// As the end of a process: what the files of flags hold, and a directory that is taken, are matters of usage.
     #[must_use]
     pub fn or_usage(self) -> anyhow::Error {
         match self {
             Self::Access(error) => usage(error).into(),
+            Self::Store(error @ StoreError::Locked(_)) => {
+                usage(format!("--data-dir: {error}")).into()
+            }
             error => error.into(),
         }
     }

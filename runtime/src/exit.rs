@@ -6,7 +6,7 @@
 pub const DONE: u8 = 0;
 /// A program failed while it ran.
 pub const FAILED: u8 = 1;
-/// Wrong usage or configuration; nothing was started.
+/// Wrong usage or configuration, or an address or a directory that is in use; nothing was started.
 pub const USAGE: u8 = 2;
 
 /// Wrong flags, environment or configuration, found before anything was started: exit code 2.

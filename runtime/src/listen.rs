@@ -3,8 +3,9 @@
 use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use anyhow::Context as _;
 use tokio::net::TcpListener;
+
+use crate::exit::UsageError;
 
 /// Whether this process runs in a pod; the kubelet sets `KUBERNETES_SERVICE_HOST` in each.
 #[must_use]
@@ -22,10 +23,9 @@ pub fn default_listen(port: u16) -> SocketAddr {
 ///
 /// # Errors
 /// When the address is taken, not of this machine, or not permitted.
-pub async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("{flag}: cannot listen on {address}"))
+pub async fn bind(flag: &str, address: SocketAddr) -> Result<TcpListener, UsageError> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|error| UsageError::new(format!("{flag}: cannot listen on {address}: {error}")))
 }
 
 fn in_pod_by(service_host: Option<&OsStr>) -> bool {
@@ -63,9 +63,7 @@ mod tests {
         let first = bind("--admin", listen_on(false, 0)).await.unwrap();
         let address = first.local_addr().unwrap();
         let error = bind("--admin", address).await.unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            format!("--admin: cannot listen on {address}")
-        );
+        let start = format!("--admin: cannot listen on {address}: ");
+        assert!(error.to_string().starts_with(&start), "{error}");
     }
 }
