@@ -159,7 +159,10 @@ fn server(name: &ServerName, session: &SessionInfo, now: Now) -> ServerView {
         connected: status.connected,
         url: status.url.map(|url| url.to_string()),
         since: on_the_wall(status.since, now),
-        last_error: status.last_error.map(|error| error.to_string()),
+        last_error: status
+            .last_error
+            .filter(|_| !status.connected)
+            .map(|error| error.to_string()),
         refused_filters: status.refused,
     }
 }

@@ -53,7 +53,7 @@ pub struct ServerView {
     pub url: Option<String>,
     /// Since when it is connected or not.
     pub since: jiff::Timestamp,
-    /// The last failure; it stays after a reconnect.
+    /// Why it is not connected: the last failure.
     pub last_error: Option<String>,
     /// Filters that the server refuses, with its reasons.
     pub refused_filters: Vec<(String, String)>,

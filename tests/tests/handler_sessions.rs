@@ -171,12 +171,19 @@ async fn credentials_in_files_go_only_to_listed_hosts_and_their_change_reconnect
                 > 0.0
         })
         .await;
+    let last_error = |handler: &HandlerProcess| {
+        handler.presence("")["requests"][0]["servers"][0]["last_error"].clone()
+    };
+    handler
+        .wait_for("it says why", |handler| last_error(handler).is_string())
+        .await;
     std::fs::write(secret.path().join("MQTT_PASSWORD"), "s3cret-anna\n").unwrap();
     handler
         .wait_for("it is connected", |handler| {
             handler.metric("connected") == Some(1.0)
         })
         .await;
+    assert!(last_error(&handler).is_null());
     let elsewhere = scene
         .registered(scene.flags().instance("n-1").with(&flags[..2]))
         .await;
