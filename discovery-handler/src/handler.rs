@@ -111,8 +111,9 @@ impl Handler {
         info!(instance = name, endpoint, "discovery handler serves");
         let health = Health::new();
         let pool = Pool::new(base.pool_parts(&config));
+        let sessions = pool.metrics().clone();
         let requests = Requests::new(requests::Parts {
-            pool: pool.clone(),
+            pool,
             state: base.state.clone(),
             instance: name.clone(),
             collisions: config.collisions,
@@ -138,7 +139,7 @@ impl Handler {
                 requests: requests.clone(),
             },
             metrics: Some(HandlerMetrics {
-                pool,
+                sessions,
                 requests,
                 sent,
             }),

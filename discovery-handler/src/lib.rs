@@ -33,6 +33,7 @@ pub mod siblings;
 pub mod state_dir;
 pub mod streams;
 pub mod subscriptions;
+pub mod tally;
 pub mod view;
 pub mod vital;
 
@@ -61,7 +62,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let mut handler = Handler::start(config, shutdown.clone()).await?;
     let mut registry = akri_mqtt_runtime::metrics::registry("akri-mqtt-discovery-handler", started);
     if let Some(metrics) = handler.take_metrics() {
-        registry.register_collector(Box::new(metrics));
+        metrics.register(&mut registry);
     }
     let routes = akri_mqtt_runtime::admin::router(handler.health().clone(), registry)
         .merge(admin::router(handler.presence()));

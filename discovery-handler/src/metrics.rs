@@ -1,25 +1,26 @@
 //! The metrics of the handler, read when they are asked for.
-//! In: sessions, requests, streams. Out: OpenMetrics families. No label per device or topic.
+//! In: requests, streams; what sessions count is theirs. Out: OpenMetrics families. No label per device or topic.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use akri_mqtt_runtime::metrics::Registry;
+use akri_mqtt_session::SessionMetrics;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use crate::pool::Pool;
 use crate::requests::Requests;
 use crate::streams::Sent;
 
 /// Reads everything when metrics are asked for.
 pub struct HandlerMetrics {
-    /// Its sessions.
-    pub pool: Pool,
+    /// What its sessions count.
+    pub sessions: SessionMetrics,
     /// Its requests.
     pub requests: Requests,
     /// What its streams have sent.
@@ -90,42 +91,16 @@ impl<const N: usize> Family<N> {
 
 impl Collector for HandlerMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        self.sessions(&mut encoder)?;
         self.devices(&mut encoder)?;
         self.streams(&mut encoder)
     }
 }
 
 impl HandlerMetrics {
-    fn sessions(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let mut connected =
-            Family::gauge("connected", "Sessions with this server that are connected");
-        let mut connects =
-            Family::counter("connects", "Attempts to connect and ends of connections");
-        let mut lost = Family::counter("session_lost", "Times the server had lost the session");
-        let mut received = Family::counter("messages_received", "Messages from this server");
-        let mut skipped = Family::counter("messages_skipped", "Messages without effect");
-        for session in self.pool.sessions() {
-            let server = || ("server", session.server.clone());
-            let status = session.handle.status().borrow().clone();
-            let counters = status.counters.snapshot();
-            connected.add([server()], u64::from(status.connected));
-            lost.add([server()], counters.sessions_lost);
-            for (result, count) in counters.connects {
-                connects.add([server(), ("result", result.to_owned())], count);
-            }
-            for (qos, count) in counters.received.into_iter().enumerate() {
-                received.add([server(), ("qos", qos.to_string())], count);
-            }
-            for (reason, count) in counters.skipped {
-                skipped.add([server(), ("reason", reason.to_owned())], count);
-            }
-        }
-        connected.encode(encoder)?;
-        connects.encode(encoder)?;
-        lost.encode(encoder)?;
-        received.encode(encoder)?;
-        skipped.encode(encoder)
+    /// Registers all of them.
+    pub fn register(self, registry: &mut Registry) {
+        registry.register_collector(Box::new(self.sessions.clone()));
+        registry.register_collector(Box::new(self));
     }
 
     fn devices(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -138,7 +113,8 @@ impl HandlerMetrics {
         );
         let mut flapping = Family::gauge("flapping_devices", "Devices that come and go");
         flapping.add([], 0);
-        for (label, numbers) in self.requests.numbers() {
+        let (running, counts) = self.requests.tally().read();
+        for (label, numbers) in running {
             let request = || ("request", label.to_string());
             for (state, count) in numbers.devices {
                 devices.add([request(), ("state", state.as_str().to_owned())], count);
@@ -148,14 +124,14 @@ impl HandlerMetrics {
                 [request(), ("reason", "max_devices".to_owned())],
                 numbers.refused,
             );
-            for (to, reason, count) in numbers.transitions {
-                let (to, reason) = (to.as_str().to_owned(), reason.as_str().to_owned());
-                transitions.add([("to", to), ("reason", reason)], count);
-            }
-            for (reason, count) in numbers.ignored {
-                ignored.add([("reason", reason.as_str().to_owned())], count);
-            }
             flapping.add([], numbers.flapping);
+        }
+        for ((to, reason), count) in counts.transitions {
+            let labels = [("to", to.to_owned()), ("reason", reason.to_owned())];
+            transitions.add(labels, count);
+        }
+        for (reason, count) in counts.ignored {
+            ignored.add([("reason", reason.to_owned())], count);
         }
         devices.encode(encoder)?;
         left_out.encode(encoder)?;

@@ -11,7 +11,7 @@ use akri_mqtt_core::credentials::{CredentialError, Credentials};
 use akri_mqtt_core::details::{MqttRules, Server, SessionKey};
 use akri_mqtt_core::identity::ServerName;
 use akri_mqtt_core::presence::Wanted;
-use akri_mqtt_session::{Handle, Options, SessionState};
+use akri_mqtt_session::{Counted, Handle, Options, SessionMetrics, SessionState};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
@@ -68,8 +68,6 @@ impl Shape {
 /// A session as it is seen from outside.
 #[derive(Clone)]
 pub struct SessionInfo {
-    /// Name of its server.
-    pub server: String,
     /// Its client id.
     pub client_id: String,
     /// The session itself.
@@ -99,6 +97,8 @@ struct Entry {
     commands: mpsc::Sender<Command>,
     info: SessionInfo,
     state: Arc<FileState>,
+    /// Counts it while it is here.
+    _counted: Counted,
 }
 
 type Place = (SessionKey, u32);
@@ -126,6 +126,7 @@ pub struct Parts {
 pub struct Pool {
     parts: Arc<Parts>,
     sessions: Arc<Mutex<BTreeMap<Place, Entry>>>,
+    metrics: SessionMetrics,
     next: Arc<std::sync::atomic::AtomicU64>,
 }
 
@@ -155,6 +156,7 @@ impl Pool {
         Self {
             parts: Arc::new(parts),
             sessions: Arc::default(),
+            metrics: SessionMetrics::default(),
             next: Arc::default(),
         }
     }
@@ -269,13 +271,10 @@ impl Pool {
         }
     }
 
-    /// All sessions, by key and ordinal.
+    /// What the sessions count.
     #[must_use]
-    pub fn sessions(&self) -> Vec<SessionInfo> {
-        self.lock()
-            .values()
-            .map(|entry| entry.info.clone())
-            .collect()
+    pub fn metrics(&self) -> &SessionMetrics {
+        &self.metrics
     }
 
     /// Says that what the sessions have on disk is in use.
@@ -324,16 +323,13 @@ impl Pool {
         );
         let task = session.run(events, inbox, self.parts.shutdown.clone());
         self.parts.vital.spawn(format!("session {client_id}"), task);
-        let info = SessionInfo {
-            server: join.server.name.to_string(),
-            client_id,
-            handle,
-        };
+        let server = join.server.name.as_str();
         Entry {
             shape,
             members: BTreeSet::new(),
             commands,
-            info,
+            _counted: self.metrics.watch(server, handle.status()),
+            info: SessionInfo { client_id, handle },
             state,
         }
     }

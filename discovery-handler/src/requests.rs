@@ -29,6 +29,7 @@ use crate::running::{self, Key, Running};
 use crate::session_state;
 use crate::state_dir::StateDir;
 use crate::streams::{Lists, OpenStream};
+use crate::tally::Tally;
 use crate::view::RequestView;
 use crate::vital::Vital;
 
@@ -70,6 +71,7 @@ pub struct Requests {
     running: Arc<Mutex<BTreeMap<Key, Running>>>,
     open: watch::Sender<usize>,
     serving: watch::Sender<BTreeSet<DetailsDigest>>,
+    tally: Tally,
 }
 
 /// A Discover call that was accepted.
@@ -91,6 +93,7 @@ impl Requests {
             running: Arc::default(),
             open: watch::channel(0).0,
             serving: watch::channel(BTreeSet::new()).0,
+            tally: Tally::default(),
         }
     }
 
@@ -211,16 +214,10 @@ impl Requests {
         views
     }
 
-    /// The numbers of each request; those of requests with one label are added up by the metrics.
-    pub fn numbers(&self) -> Vec<(RequestLabel, Numbers)> {
-        // Metrics are read again soon; they never wait for a request that is being opened.
-        let Ok(running) = self.running.try_lock() else {
-            return Vec::new();
-        };
-        let numbers = running.values();
-        numbers
-            .map(|one| (one.label.clone(), one.numbers.borrow().clone()))
-            .collect()
+    /// What they count; numbers of requests with one label are added up by the metrics.
+    #[must_use]
+    pub fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     async fn end_idle(&self) {
@@ -293,12 +290,13 @@ impl Requests {
         info!(request = %label, details = %key.details, "request begins");
         let task = request.run(inbox, questions, self.parts.shutdown.clone());
         self.parts.vital.spawn(format!("request {label}"), task);
+        let counted = self.tally.watch(label.clone(), numbers);
         let one = Running {
             label,
             commands,
             members,
             streams,
-            numbers,
+            counted,
             idle_since: None,
         };
         one.tell_sessions().await;

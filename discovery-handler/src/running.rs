@@ -10,7 +10,7 @@ use crate::credentials::Properties;
 use crate::naming::{DetailsDigest, RequestLabel};
 use crate::pool::Membership;
 use crate::request::Command;
-use crate::request_view::Numbers;
+use crate::tally::Counted;
 
 /// How long a request that another one has replaced is kept.
 const REPLACED: Duration = Duration::from_secs(30);
@@ -34,8 +34,8 @@ pub struct Running {
     pub members: Vec<Membership>,
     /// Its open streams.
     pub streams: watch::Sender<usize>,
-    /// Its numbers.
-    pub numbers: watch::Receiver<Numbers>,
+    /// Counts it while it is here.
+    pub counted: Counted,
     /// Since when it has no stream.
     pub idle_since: Option<Instant>,
 }

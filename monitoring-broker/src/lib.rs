@@ -15,7 +15,6 @@ mod monitor;
 mod pool;
 mod run;
 mod servers;
-mod session_metrics;
 mod session_options;
 pub mod sink;
 mod source;

@@ -1,12 +1,11 @@
 //! What the monitoring broker counts. In: a registry at start. Out: handles for the parts.
 //! No label per device or topic.
 
+use akri_mqtt_session::SessionMetrics;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
-
-pub use crate::session_metrics::{Counted, SessionMetrics};
 
 /// What the store counts.
 #[derive(Clone, Debug)]

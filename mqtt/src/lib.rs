@@ -21,6 +21,7 @@ mod error;
 mod event;
 mod handle;
 mod machine;
+mod metrics;
 mod net;
 mod options;
 mod queue;
@@ -35,6 +36,7 @@ pub use akri_mqtt_core::{
 pub use error::{ErrorKind, SessionError};
 pub use event::{Ack, Connected, Event, Message, Properties, Topic};
 pub use handle::{Events, Handle, start};
+pub use metrics::{Counted, SessionMetrics};
 pub use options::{Backoff, Options, Publish, Published, Subscription, Will};
 pub use state::{BoxFuture, MemoryState, SessionState, StateError};
 pub use status::{Counters, CountersSnapshot, Status};

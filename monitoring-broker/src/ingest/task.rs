@@ -9,7 +9,7 @@ use akri_mqtt_core::identity::{DeviceId, ServerName};
 use akri_mqtt_core::presence::{Inbound, Presence as Machine, State as Seen};
 use akri_mqtt_core::properties::DeviceSpec;
 use akri_mqtt_runtime::{Condition, Shutdown};
-use akri_mqtt_session::{Event, Events, Handle, Message, QoS};
+use akri_mqtt_session::{Counted, Event, Events, Handle, Message, QoS};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
@@ -17,7 +17,7 @@ use super::changes::record;
 use super::routes::{Route, Routes};
 use super::wanted::Filters;
 use crate::devices::{Devices, State};
-use crate::metrics::{Counted, IngestMetrics};
+use crate::metrics::IngestMetrics;
 use crate::store::{self, Arrival, Store, StoreSession};
 use crate::talk::Talk;
 

@@ -1,17 +1,18 @@
-//! What the MQTT sessions count, by server, read when metrics are asked for. In: sessions that start and end.
+//! What the sessions of a process count, by server, read when metrics are asked for. In: sessions that start and end.
 //! Out: OpenMetrics families. Sessions that have ended stay in the sums, so that counters never fall.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use akri_mqtt_session::{CountersSnapshot, Status};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use tokio::sync::watch;
+
+use crate::status::{CountersSnapshot, Status};
 
 type Labels<const N: usize> = [(&'static str, String); N];
 type Values<const N: usize> = BTreeMap<Labels<N>, u64>;
@@ -27,7 +28,8 @@ struct Inner {
 /// The sums of one server.
 #[derive(Clone, Default)]
 struct Sums {
-    connected: u64,
+    /// None if no session with it runs.
+    connected: Option<u64>,
     lost: u64,
     connects: BTreeMap<&'static str, u64>,
     received: [u64; 3],
@@ -90,7 +92,7 @@ impl SessionMetrics {
         for (server, status) in inner.running.values() {
             let sum = sums.entry(server.clone()).or_default();
             let status = status.borrow();
-            sum.connected += u64::from(status.connected);
+            *sum.connected.get_or_insert(0) += u64::from(status.connected);
             sum.add(status.counters.snapshot());
         }
         sums
@@ -118,7 +120,9 @@ impl Collector for SessionMetrics {
             (Values::new(), Values::new(), Values::new());
         for (name, sums) in self.sums() {
             let server = || ("server", name.clone());
-            connected.insert([server()], sums.connected);
+            if let Some(sessions) = sums.connected {
+                connected.insert([server()], sessions);
+            }
             lost.insert([server()], sums.lost);
             for (result, count) in sums.connects {
                 connects.insert([server(), ("result", result.to_owned())], count);
