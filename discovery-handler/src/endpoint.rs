@@ -72,17 +72,6 @@ pub enum EndpointError {
     },
 }
 
-impl EndpointError {
-    /// Whether flags are wrong, not the machine.
-    #[must_use]
-    pub fn is_usage(&self) -> bool {
-        matches!(
-            self,
-            Self::PathTooLong { .. } | Self::NothingToAdvertise { .. }
-        )
-    }
-}
-
 /// A bound listener.
 #[derive(Debug)]
 pub enum Bound {
@@ -235,7 +224,6 @@ mod tests {
         assert!(fits.is_ok());
         let error = Bound::bind(&Listen::Unix, directory.path(), &"n".repeat(room + 1), "0").await;
         let error = error.unwrap_err();
-        assert!(error.is_usage());
         assert!(
             error.to_string().contains("has 108 bytes and may have 107"),
             "{error}"

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use akri_mqtt_core::identity::DeviceId;
 use akri_mqtt_proto::akri::register_discovery_handler_request::EndpointType;
-use akri_mqtt_runtime::{Condition, Health, Shutdown, Tasks, UsageError};
+use akri_mqtt_runtime::{Condition, Health, Shutdown, Tasks, usage};
 use rand::Rng as _;
 use tokio::sync::watch;
 use tracing::info;
@@ -103,10 +103,7 @@ impl Handler {
         let base = Base::prepare(&config, shutdown)?;
         let name = base.instance.name().to_owned();
         let bound = Bound::bind(&config.listen, &config.directory, &config.name, &name).await;
-        let bound = bound.map_err(|error| {
-            let usage = error.is_usage().then(|| UsageError::new(error.to_string()));
-            usage.map_or_else(|| anyhow::Error::new(error), anyhow::Error::new)
-        })?;
+        let bound = bound.map_err(|error| usage(format!("{:#}", anyhow::Error::new(error))))?;
         let (endpoint, kind) = bound.endpoint();
         info!(instance = name, endpoint, "discovery handler serves");
         let health = Health::new();
@@ -202,7 +199,8 @@ impl Base {
             Some(path) if !config.transient => StateDir::open(path),
             _ => StateDir::in_memory(),
         };
-        let instance = Instance::claim(&config.instance, &config.node, &state)?;
+        let claimed = Instance::claim(&config.instance, &config.node, &state);
+        let instance = claimed.map_err(usage)?;
         let tasks = Tasks::new(shutdown.clone());
         let files = match &config.credentials_dir {
             Some(directory) => {

@@ -36,3 +36,20 @@ impl MonitorError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use akri_mqtt_runtime::exit;
+
+    use super::*;
+
+    #[test]
+    fn a_directory_that_is_in_use_is_a_matter_of_usage() {
+        let locked = MonitorError::Store(StoreError::Locked("data".into())).or_usage();
+        assert_eq!(exit::code_of(&locked), exit::USAGE);
+        let said = "--data-dir: data is in use by another process";
+        assert_eq!(locked.to_string(), said);
+        let failed = MonitorError::Store(StoreError::Closed).or_usage();
+        assert_eq!(exit::code_of(&failed), exit::FAILED);
+    }
+}

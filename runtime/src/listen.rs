@@ -65,5 +65,6 @@ mod tests {
         let error = bind("--admin", address).await.unwrap_err();
         let start = format!("--admin: cannot listen on {address}: ");
         assert!(error.to_string().starts_with(&start), "{error}");
+        assert_eq!(crate::exit::code_of(&error.into()), crate::exit::USAGE);
     }
 }

@@ -139,6 +139,8 @@ fn wrong_flags_end_it_with_2_before_anything_is_started() {
     let directory = tempfile::tempdir().unwrap();
     let state = directory.path().join("state").display().to_string();
     let long = format!("/tmp/{}", "x".repeat(100));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
     let cases = [
         (vec!["--endpoint", "pipe"], "--endpoint"),
         (vec!["--name", "MQTT!"], "--name"),
@@ -149,6 +151,10 @@ fn wrong_flags_end_it_with_2_before_anything_is_started() {
         (
             vec!["--endpoint", "network", "--listen", "0.0.0.0:0"],
             "$POD_IP",
+        ),
+        (
+            vec!["--endpoint", "network", "--listen", &taken],
+            "cannot listen on",
         ),
     ];
     for (flags, says) in cases {
