@@ -26,6 +26,8 @@ pub struct StoreMetrics {
     pub repeated: Counter,
     /// Messages whose topic found no room in the catalog.
     pub unnumbered: Counter,
+    /// Reads that failed.
+    pub unreadable: Counter,
 }
 
 impl Default for StoreMetrics {
@@ -40,6 +42,7 @@ impl Default for StoreMetrics {
             expired: Counter::default(),
             repeated: Counter::default(),
             unnumbered: Counter::default(),
+            unreadable: Counter::default(),
         }
     }
 }
@@ -64,6 +67,11 @@ impl StoreMetrics {
                 "store_unnumbered",
                 "Messages whose topic found no room in the catalog",
                 &self.unnumbered,
+            ),
+            (
+                "store_unreadable",
+                "Reads that failed because the store is damaged or the disk fails",
+                &self.unreadable,
             ),
         ];
         for (name, help, counter) in counters {

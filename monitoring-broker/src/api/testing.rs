@@ -29,7 +29,7 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 pub struct Bench {
     pub service: Service,
     pub time: Arc<AtomicI64>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Bench {
@@ -65,7 +65,7 @@ impl Bench {
         Self {
             service,
             time,
-            _directory: directory,
+            directory,
         }
     }
 
@@ -115,6 +115,15 @@ impl Bench {
     /// Waits until retention has deleted everything before a sequence.
     pub async fn forget_but(&self, oldest: u64) {
         until("retention", || self.service.store.oldest() == oldest).await;
+    }
+
+    /// Damages the block that begins with a sequence.
+    pub fn damage(&self, first: u64) {
+        let path = self.directory.path().join("store.db");
+        let other = rusqlite::Connection::open(path).unwrap();
+        other.busy_timeout(DEADLINE).unwrap();
+        let sql = "UPDATE blocks SET data=zeroblob(length(data)) WHERE first=?";
+        assert_eq!(other.execute(sql, [first]).unwrap(), 1);
     }
 
     pub fn set_state(&self, id: &str, state: State) {

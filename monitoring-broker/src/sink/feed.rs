@@ -133,7 +133,7 @@ impl Feed {
                 Ok((sequence, record)) if sequence > self.read => found.push((sequence, record)),
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::error!(%error, first = block.first, "a block cannot be read");
+                    self.service.store.unreadable(&error);
                     break;
                 }
             }

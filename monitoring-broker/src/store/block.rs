@@ -110,6 +110,7 @@ impl Block {
         };
         Records {
             data,
+            first: self.first,
             next: self.first,
             last: self.last,
             time: 0,
@@ -125,7 +126,7 @@ pub fn decode_topics(mut encoded: &[u8]) -> Result<Box<[u32]>, StoreError> {
         let step = take_number(&mut encoded).and_then(|step| u32::try_from(step).ok());
         before = step
             .and_then(|step| before.checked_add(step))
-            .ok_or_else(damaged)?;
+            .ok_or_else(damaged_index)?;
         topics.push(before);
     }
     Ok(topics.into_boxed_slice())
@@ -139,7 +140,7 @@ pub fn names_one_of(mut encoded: &[u8], wanted: &[u32]) -> Result<bool, StoreErr
         let step = take_number(&mut encoded).and_then(|step| u32::try_from(step).ok());
         topic = step
             .and_then(|step| topic.checked_add(step))
-            .ok_or_else(damaged)?;
+            .ok_or_else(damaged_index)?;
         while wanted.next_if(|wanted| *wanted < topic).is_some() {}
         match wanted.peek() {
             _ if topic == INLINE => return Ok(true),
@@ -155,6 +156,7 @@ pub fn names_one_of(mut encoded: &[u8], wanted: &[u32]) -> Result<bool, StoreErr
 #[derive(Debug)]
 pub struct Records {
     data: Bytes,
+    first: u64,
     next: u64,
     last: u64,
     time: i64,
@@ -175,9 +177,13 @@ impl Iterator for Records {
             None
         };
         let Some(record) = record else {
+            let why = format!(
+                "the block of messages {} to {} does not match its checksum or form",
+                self.first, self.last
+            );
             self.next = u64::MAX;
             self.last = 0;
-            return Some(Err(damaged()));
+            return Some(Err(StoreError::Damaged(why)));
         };
         self.time = record.time;
         self.next += 1;
@@ -185,8 +191,8 @@ impl Iterator for Records {
     }
 }
 
-fn damaged() -> StoreError {
-    StoreError::Damaged("a block of messages does not match its checksum or form".to_owned())
+fn damaged_index() -> StoreError {
+    StoreError::Damaged("the list of a block's topics cannot be read".to_owned())
 }
 
 fn size_hint(record: &Record) -> usize {

@@ -370,7 +370,16 @@ impl Store {
             free.push(reader);
             result
         });
-        task.await.unwrap_or(Err(StoreError::Closed))
+        let result = task.await.unwrap_or(Err(StoreError::Closed));
+        result.inspect_err(|error| self.unreadable(error))
+    }
+
+    /// Counts and logs that something could not be read.
+    pub fn unreadable(&self, error: &StoreError) {
+        if *error != StoreError::Closed {
+            self.shared.metrics.unreadable.inc();
+            tracing::error!(%error, "the store cannot be read");
+        }
     }
 
     /// Commits what waits and ends the writer.

@@ -275,6 +275,36 @@ async fn store_that_cannot_be_read_is_moved_aside_and_not_changed() {
 }
 
 #[tokio::test]
+async fn damage_in_the_middle_is_named_and_counted_and_hides_nothing_else() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let send = async || {
+        let message = bench.message("s/d", "t", "x");
+        store.append(message).await.unwrap();
+        store.sync().await.unwrap();
+    };
+    for _ in 0..3 {
+        send().await;
+    }
+    let other = rusqlite::Connection::open(bench.directory.path().join("store.db")).unwrap();
+    let sql = "UPDATE blocks SET data=zeroblob(length(data)) WHERE first=2";
+    assert_eq!(other.execute(sql, ()).unwrap(), 1);
+    let (topic, _) = store.catalog().all().next().unwrap();
+    let read = async |sequence| {
+        let read = store.read(move |reader| reader.message(sequence, topic));
+        read.await.map(|found| found.is_some())
+    };
+    assert_eq!(read(1).await, Ok(true));
+    let error = read(2).await.unwrap_err().to_string();
+    assert!(error.contains("the block of messages 2 to 2"), "{error}");
+    assert_eq!(read(3).await, Ok(true));
+    assert_eq!(store.shared.metrics.unreadable.get(), 1);
+    send().await;
+    assert_eq!(*store.status().borrow(), Status::Ready);
+    assert_eq!(read(4).await, Ok(true));
+}
+
+#[tokio::test]
 async fn damage_that_the_writer_met_is_moved_aside_at_the_next_start() {
     let bench = Bench::new();
     let store = bench.open();

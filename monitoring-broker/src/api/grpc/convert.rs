@@ -30,10 +30,7 @@ pub(super) fn status(error: ServiceError) -> Status {
         ServiceError::PublishingIsOff => Status::failed_precondition(text),
         ServiceError::Command(error) => command_status(&error, text),
         ServiceError::Store(StoreError::Closed) => Status::unavailable(text),
-        ServiceError::Store(error) => {
-            tracing::error!(%error, "the store cannot be read");
-            Status::internal(text)
-        }
+        ServiceError::Store(_) => Status::internal(text),
     }
 }
 

@@ -212,7 +212,6 @@ impl Problem {
         let status = if *error == StoreError::Closed {
             StatusCode::SERVICE_UNAVAILABLE
         } else {
-            tracing::error!(%error, "the store cannot be read");
             StatusCode::INTERNAL_SERVER_ERROR
         };
         let kind = "urn:akri-mqtt:problem:store";

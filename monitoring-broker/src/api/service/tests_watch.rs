@@ -55,6 +55,26 @@ async fn stream_without_a_start_begins_with_the_next_message() {
     assert_eq!(numbers(&mut watcher, 2).await, [3, 4]);
 }
 
+#[tokio::test]
+async fn stream_goes_on_behind_what_is_damaged() {
+    let bench = Bench::new();
+    // More than the memory of the latest holds.
+    bench.count(0..3_000).await;
+    bench.damage(1);
+    let mut watcher = bench.service.watch(after(bench.cursor(0))).await.unwrap();
+    let WatchEvent::Gap {
+        from, to, reason, ..
+    } = next(&mut watcher).await
+    else {
+        panic!("a gap expected");
+    };
+    assert_eq!(
+        (from, reason.as_str()),
+        (1, "These messages cannot be read any more.")
+    );
+    assert_eq!(message(&mut watcher).await.0, to + 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn watcher_that_reconnects_while_messages_arrive_gets_each_once() {
     const ALL: usize = 5_000;

@@ -125,6 +125,10 @@ impl Service {
     }
 }
 
+/// Why messages are missing.
+const RETENTION: &str = "Retention has deleted these messages.";
+const DAMAGE: &str = "These messages cannot be read any more.";
+
 impl Watcher {
     /// The cursor after which a new stream would go on as this one does.
     #[must_use]
@@ -231,16 +235,25 @@ impl Watcher {
             if self.queue.len() >= AHEAD {
                 break;
             }
-            self.take_block(&block)?;
+            self.take_block(&block);
         }
         Ok(())
     }
 
-    fn take_block(&mut self, block: &Block) -> Result<(), ServiceError> {
+    fn take_block(&mut self, block: &Block) {
         self.gap(block.first.saturating_sub(1));
         let mut found = Vec::new();
         for record in block.records() {
-            let (sequence, record) = record?;
+            let (sequence, record) = match record {
+                Ok(record) => record,
+                // It goes on behind what is damaged: with its cursor it would come back to it for ever.
+                Err(error) => {
+                    self.service.store.unreadable(&error);
+                    self.push_gap(self.after + 1, block.last, DAMAGE);
+                    self.after = self.after.max(block.last);
+                    return;
+                }
+            };
             let is_left_out = sequence <= self.after
                 || self.is_before_start(&record)
                 || self.wanted.get(&record.topic) == Some(&false);
@@ -258,11 +271,10 @@ impl Watcher {
                     self.queue.push_back(Waiting::Message(stored));
                 }
                 Some(_) => {}
-                None => self.push_gap(sequence, sequence),
+                None => self.push_gap(sequence, sequence, RETENTION),
             }
         }
         self.after = self.after.max(block.last);
-        Ok(())
     }
 
     /// With `since`: whether the first message of that time is still to come.
@@ -297,14 +309,15 @@ impl Watcher {
         if to <= self.after {
             return;
         }
-        self.push_gap(self.after + 1, to);
+        self.push_gap(self.after + 1, to, RETENTION);
         self.after = to;
     }
 
-    fn push_gap(&mut self, first: u64, last: u64) {
-        if let Some(Waiting::Gap { to, .. }) = self.queue.back_mut()
+    fn push_gap(&mut self, first: u64, last: u64, why: &str) {
+        if let Some(Waiting::Gap { to, reason, .. }) = self.queue.back_mut()
             && *to > 0
             && *to + 1 == first
+            && reason == why
         {
             *to = last;
             return;
@@ -312,7 +325,7 @@ impl Watcher {
         self.queue.push_back(Waiting::Gap {
             from: first,
             to: last,
-            reason: "Retention has deleted these messages.".to_owned(),
+            reason: why.to_owned(),
         });
     }
 }
