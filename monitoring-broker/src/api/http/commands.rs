@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::about;
 use super::params::Params;
 use super::problem::Problem;
 use super::routes::{Answer, Id, device_id, json};
@@ -90,7 +91,7 @@ fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, 
     post,
     path = "/v1/devices/{id}/commands",
     tag = "commands",
-    params(("id" = String, Path, description = "The device's id; its `/` is written %2F")),
+    params(("id" = String, Path, description = about::ID)),
     request_body = Body,
     responses((status = 200, description = "The MQTT server took it, or the device has responded", body = Accepted))
 )]

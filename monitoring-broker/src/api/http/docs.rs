@@ -2,13 +2,13 @@
 //! sent compressed as they are kept, since every browser takes gzip. No file is asked for elsewhere.
 
 use axum::Router;
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 
-/// Scripts, styles and data come from here and nowhere else.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
-    img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+use super::file::{policy, sealed};
+
+const POLICY: &str = policy!("");
 
 struct File {
     path: &'static str,
@@ -52,29 +52,12 @@ pub(super) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
 }
 
 fn answer(file: &File) -> Response {
-    let mut response = file.bytes.into_response();
-    let headers = response.headers_mut();
-    let always: [(HeaderName, &'static str); 6] = [
-        (header::CONTENT_TYPE, file.kind),
-        // A new version of the process may have other files.
-        (header::CACHE_CONTROL, "no-cache"),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (
-            HeaderName::from_static("cross-origin-opener-policy"),
-            "same-origin",
-        ),
-        (
-            HeaderName::from_static("cross-origin-resource-policy"),
-            "same-origin",
-        ),
-    ];
-    for (name, value) in always {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
+    let mut response = sealed(file.bytes.into_response(), file.kind, POLICY);
     if file.is_packed {
         let gzip = HeaderValue::from_static("gzip");
-        headers.insert(header::CONTENT_ENCODING, gzip);
+        response
+            .headers_mut()
+            .insert(header::CONTENT_ENCODING, gzip);
     }
     response
 }

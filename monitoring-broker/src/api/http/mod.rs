@@ -1,8 +1,10 @@
 //! The HTTP front: REST, Server-Sent Events and the dashboard. In: a bound listener, the service, health and metrics.
 //! Out: returns when it was drained. What is answered is the service's; the forms are in `json`.
 
+mod about;
 mod commands;
 mod docs;
+mod file;
 mod openapi;
 mod page;
 mod params;

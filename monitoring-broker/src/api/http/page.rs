@@ -3,10 +3,11 @@
 
 use axum::Router;
 use axum::extract::Path;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 
+use super::file::{policy, sealed};
 use super::problem::Problem;
 
 /// A file as `build.rs` packs it.
@@ -24,13 +25,8 @@ const ASSETS: &[Asset] = include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 
 const INDEX: &str = "index.html";
 
-/// Scripts, styles and data come from here and nowhere else; no markup is made from text.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
-    img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
-    require-trusted-types-for 'script'; trusted-types 'none'";
-
-/// A browser asks whether its copy is still the same: an upgrade is seen at once.
-const CACHE: &str = "no-cache";
+/// No markup is made from text either.
+const POLICY: &str = policy!("; require-trusted-types-for 'script'; trusted-types 'none'");
 
 /// `/`, and everything below `/assets/`.
 pub(super) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
@@ -49,32 +45,17 @@ fn answer(path: &str, headers: &HeaderMap) -> Response {
     let Some(asset) = found.ok().and_then(|index| ASSETS.get(index)) else {
         return Problem::asset(path).into_response();
     };
-    let mut response = if has(headers, asset.tag) {
+    let response = if has(headers, asset.tag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else if accepts_gzip(headers) {
         ([(header::CONTENT_ENCODING, "gzip")], asset.gzip).into_response()
     } else {
         asset.plain.into_response()
     };
-    let always: [(HeaderName, &'static str); 8] = [
-        (header::CONTENT_TYPE, asset.kind),
-        (header::ETAG, asset.tag),
-        (header::CACHE_CONTROL, CACHE),
-        (header::VARY, "accept-encoding"),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (
-            HeaderName::from_static("cross-origin-opener-policy"),
-            "same-origin",
-        ),
-        (
-            HeaderName::from_static("cross-origin-resource-policy"),
-            "same-origin",
-        ),
-    ];
-    let into = response.headers_mut();
-    for (name, value) in always {
-        into.insert(name, HeaderValue::from_static(value));
+    let mut response = sealed(response, asset.kind, POLICY);
+    for (name, value) in [(header::ETAG, asset.tag), (header::VARY, "accept-encoding")] {
+        let value = HeaderValue::from_static(value);
+        response.headers_mut().insert(name, value);
     }
     response
 }
@@ -103,6 +84,8 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderName;
+
     use super::*;
 
     fn sent(name: HeaderName, value: &'static str) -> HeaderMap {

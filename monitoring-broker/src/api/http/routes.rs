@@ -7,6 +7,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::about;
 use super::params::Params;
 use super::problem::Problem;
 use crate::api::json::{CountsJson, DeviceJson, MessageJson, ReadingJson, ServerJson};
@@ -67,8 +68,8 @@ struct Readings<'a> {
     params(
         ("search" = Option<String>, Query, description = "Only ids with this text, in upper or lower case"),
         ("state" = Option<String>, Query, description = "Only devices in this state: `online`, `offline` or `unknown`"),
-        ("limit" = Option<u32>, Query, description = "At most this many, 1 to 10,000 [default: 100]"),
-        ("page_token" = Option<String>, Query, description = "`next_page_token` of the page before"),
+        ("limit" = Option<u32>, Query, description = about::LIMIT),
+        ("page_token" = Option<String>, Query, description = about::PAGE_TOKEN),
     ),
     responses((status = 200, description = "A page of devices", body = Devices))
 )]
@@ -95,7 +96,7 @@ pub(super) async fn devices(State(api): State<Service>, RawQuery(query): RawQuer
     path = "/v1/devices/{id}",
     tag = "devices",
     params(
-        ("id" = String, Path, description = "The device's id; its `/` is written %2F"),
+        ("id" = String, Path, description = about::ID),
     ),
     responses((status = 200, description = "The device", body = DeviceJson))
 )]
@@ -115,8 +116,8 @@ pub(super) async fn device(
     path = "/v1/devices/{id}/latest",
     tag = "devices",
     params(
-        ("id" = String, Path, description = "The device's id; its `/` is written %2F"),
-        ("topic" = Option<String>, Query, description = "Only topics that this MQTT topic filter matches"),
+        ("id" = String, Path, description = about::ID),
+        ("topic" = Option<String>, Query, description = about::TOPIC),
     ),
     responses((status = 200, description = "One message a topic, sorted by topic", body = Messages))
 )]
@@ -142,14 +143,14 @@ pub(super) async fn latest(
     path = "/v1/devices/{id}/messages",
     tag = "devices",
     params(
-        ("id" = String, Path, description = "The device's id; its `/` is written %2F"),
-        ("topic" = Option<String>, Query, description = "Only topics that this MQTT topic filter matches"),
+        ("id" = String, Path, description = about::ID),
+        ("topic" = Option<String>, Query, description = about::TOPIC),
         ("text" = Option<String>, Query, description = "Only messages whose payload holds this text"),
-        ("from" = Option<String>, Query, description = "Received at or after: RFC 3339 or Unix seconds"),
-        ("to" = Option<String>, Query, description = "Received before: RFC 3339 or Unix seconds"),
-        ("order" = Option<String>, Query, description = "`desc`, newest first [default], or `asc`"),
-        ("limit" = Option<u32>, Query, description = "At most this many, 1 to 10,000 [default: 100]"),
-        ("page_token" = Option<String>, Query, description = "`next_page_token` of the page before"),
+        ("from" = Option<String>, Query, description = about::FROM),
+        ("to" = Option<String>, Query, description = about::TO),
+        ("order" = Option<String>, Query, description = about::ORDER),
+        ("limit" = Option<u32>, Query, description = about::LIMIT),
+        ("page_token" = Option<String>, Query, description = about::PAGE_TOKEN),
     ),
     responses((status = 200, description = "A page of messages", body = Messages))
 )]
@@ -183,16 +184,16 @@ pub(super) async fn messages(
     path = "/v1/devices/{id}/readings",
     tag = "devices",
     params(
-        ("id" = String, Path, description = "The device's id; its `/` is written %2F"),
-        ("topic" = Option<String>, Query, description = "Only topics that this MQTT topic filter matches"),
+        ("id" = String, Path, description = about::ID),
+        ("topic" = Option<String>, Query, description = about::TOPIC),
         ("name" = Option<String>, Query, description = "Only readings of this name; empty: plain values"),
-        ("from" = Option<String>, Query, description = "Received at or after: RFC 3339 or Unix seconds"),
-        ("to" = Option<String>, Query, description = "Received before: RFC 3339 or Unix seconds"),
+        ("from" = Option<String>, Query, description = about::FROM),
+        ("to" = Option<String>, Query, description = about::TO),
         ("min" = Option<f64>, Query, description = "Only numbers of at least this value"),
         ("max" = Option<f64>, Query, description = "Only numbers of at most this value"),
-        ("order" = Option<String>, Query, description = "`desc`, newest first [default], or `asc`"),
-        ("limit" = Option<u32>, Query, description = "At most this many, 1 to 10,000 [default: 100]"),
-        ("page_token" = Option<String>, Query, description = "`next_page_token` of the page before"),
+        ("order" = Option<String>, Query, description = about::ORDER),
+        ("limit" = Option<u32>, Query, description = about::LIMIT),
+        ("page_token" = Option<String>, Query, description = about::PAGE_TOKEN),
     ),
     responses((status = 200, description = "A page of readings", body = Readings))
 )]

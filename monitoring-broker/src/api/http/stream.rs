@@ -13,6 +13,7 @@ use axum::response::IntoResponse as _;
 use futures_util::stream;
 use serde::Serialize;
 
+use super::about;
 use super::params::Params;
 use super::routes::{Answer, Id, device_id};
 use crate::api::json::{GapJson, MessageJson, PresenceChangeJson};
@@ -31,12 +32,12 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
     path = "/v1/devices/{id}/stream",
     tag = "streams",
     params(
-        ("id" = String, Path, description = "The device's id; its `/` is written %2F"),
-        ("topic" = Option<String>, Query, description = "Only topics that this MQTT topic filter matches"),
-        ("since" = Option<String>, Query, description = "From the first message received at or after: RFC 3339 or Unix seconds"),
-        ("last_event_id" = Option<String>, Query, description = "After this cursor, as the header `Last-Event-ID`"),
-        ("presence" = Option<String>, Query, description = "`true` [default] or `false`: whether presence is sent"),
-        ("Last-Event-ID" = Option<String>, Header, description = "Resumes after this cursor"),
+        ("id" = String, Path, description = about::ID),
+        ("topic" = Option<String>, Query, description = about::TOPIC),
+        ("since" = Option<String>, Query, description = about::SINCE),
+        ("last_event_id" = Option<String>, Query, description = about::AFTER),
+        ("presence" = Option<String>, Query, description = about::PRESENCE),
+        ("Last-Event-ID" = Option<String>, Header, description = about::RESUMES),
     ),
     responses((status = 200, description = "A stream without an end", body = String, content_type = "text/event-stream"))
 )]
@@ -61,11 +62,11 @@ pub(super) async fn of_device(
     tag = "streams",
     params(
         ("device" = Option<Vec<String>>, Query, description = "A device; again for more [default: all]"),
-        ("topic" = Option<String>, Query, description = "Only topics that this MQTT topic filter matches"),
-        ("since" = Option<String>, Query, description = "From the first message received at or after: RFC 3339 or Unix seconds"),
-        ("last_event_id" = Option<String>, Query, description = "After this cursor, as the header `Last-Event-ID`"),
-        ("presence" = Option<String>, Query, description = "`true` [default] or `false`: whether presence is sent"),
-        ("Last-Event-ID" = Option<String>, Header, description = "Resumes after this cursor"),
+        ("topic" = Option<String>, Query, description = about::TOPIC),
+        ("since" = Option<String>, Query, description = about::SINCE),
+        ("last_event_id" = Option<String>, Query, description = about::AFTER),
+        ("presence" = Option<String>, Query, description = about::PRESENCE),
+        ("Last-Event-ID" = Option<String>, Header, description = about::RESUMES),
     ),
     responses((status = 200, description = "A stream without an end", body = String, content_type = "text/event-stream"))
 )]
