@@ -102,6 +102,10 @@ impl SinkOptions {
         text: &str,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, OptionError> {
+        #[cfg_attr(
+            not(feature = "mongodb"),
+            expect(unused_variables, reason = "only MongoDB's URLs have others")
+        )]
         let (url, others) = urls(&substitute(text, environment)?)?;
         let mut query = Query::new(&url)?;
         let (kind, own) = match url.scheme() {
