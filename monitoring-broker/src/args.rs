@@ -94,6 +94,9 @@ pub struct Args {
     /// Where the other members of the pool reach the gRPC port of this one, HOST:PORT [default: --grpc; if that is every address, $POD_IP with its port]
     #[arg(long, value_name = "ADDR")]
     pub advertise: Option<Address>,
+    /// Authorities of the certificates that the other members of the pool show, PEM; watched [default: --tls-cert]
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub peer_ca: Option<PathBuf>,
     /// Who may use the ports.
     #[command(flatten)]
     pub access: AccessArgs,

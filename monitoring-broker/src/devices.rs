@@ -142,6 +142,12 @@ impl Devices {
         }
     }
 
+    /// Whether something is subscribed for a device.
+    pub fn is_watched(&self, id: &str) -> bool {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        inner.watched.contains(id)
+    }
+
     /// Shows all devices, sorted by id, and whether each is watched. They are locked meanwhile.
     pub fn each(&self, mut look: impl FnMut(&Device, bool)) {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);

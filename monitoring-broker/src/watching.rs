@@ -86,6 +86,7 @@ impl<'a> Watching<'a> {
             ready: monitor.membership(),
             address: args.advertised(grpc)?,
             live: watch::Sender::default(),
+            tls: monitor.peer_tls(&args.access, args.peer_ca.as_deref())?,
         })))
     }
 

@@ -46,7 +46,8 @@ async fn follow(
                 println!("{}: {}", change.device_id, presence.reason);
             }
             Some(Event::Gap(gap)) => println!("messages are missing: {}", gap.reason),
-            None => {}
+            // Nobody asked for positions.
+            Some(Event::Position(_)) | None => {}
         }
     }
     Ok(())

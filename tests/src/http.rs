@@ -1,4 +1,4 @@
-//! The smallest HTTP client: one GET, one answer. In: an address and a path. Out: status and body.
+//! The smallest HTTP client: one request, one answer. In: an address and a path. Out: status and body.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,6 +9,9 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde::{Deserialize, Serialize};
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How a server is asked that encrypts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -24,7 +27,27 @@ pub struct Tls {
 /// The answer to `GET path`; `None` while nobody answers.
 #[must_use]
 pub fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
-    ask(connect(address)?, path, "")
+    get_within(address, path, PATIENCE)
+}
+
+/// As [`get`], of somebody who may need longer.
+#[must_use]
+pub fn get_within(address: SocketAddr, path: &str, within: Duration) -> Option<(u16, String)> {
+    ask(connect(address, within)?, &request("GET", path, ""))
+}
+
+/// The answer to `POST path` with a JSON body.
+#[must_use]
+pub fn post(
+    address: SocketAddr,
+    path: &str,
+    body: &str,
+    within: Duration,
+) -> Option<(u16, String)> {
+    let length = body.len();
+    let headers = format!("Content-Type: application/json\r\nContent-Length: {length}\r\n");
+    let request = request("POST", path, &headers) + body;
+    ask(connect(address, within)?, &request)
 }
 
 /// The same over TLS; `None` also when the certificate is not what it has to be.
@@ -43,18 +66,21 @@ pub fn get_encrypted(address: SocketAddr, path: &str, tls: &Tls) -> Option<(u16,
         .token
         .as_ref()
         .map(|token| format!("Authorization: Bearer {token}\r\n"));
-    let stream = StreamOwned::new(session, connect(address)?);
-    ask(stream, path, &header.unwrap_or_default())
+    let stream = StreamOwned::new(session, connect(address, PATIENCE)?);
+    ask(stream, &request("GET", path, &header.unwrap_or_default()))
 }
 
-fn connect(address: SocketAddr) -> Option<TcpStream> {
+fn connect(address: SocketAddr, within: Duration) -> Option<TcpStream> {
     let stream = TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    stream.set_read_timeout(Some(within)).ok()?;
     Some(stream)
 }
 
-fn ask(mut stream: impl Read + Write, path: &str, header: &str) -> Option<(u16, String)> {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\n{header}Connection: close\r\n\r\n");
+fn request(method: &str, path: &str, headers: &str) -> String {
+    format!("{method} {path} HTTP/1.1\r\nHost: test\r\n{headers}Connection: close\r\n\r\n")
+}
+
+fn ask(mut stream: impl Read + Write, request: &str) -> Option<(u16, String)> {
     stream.write_all(request.as_bytes()).ok()?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).ok()?;

@@ -14,6 +14,7 @@ pub mod http;
 pub mod monitor;
 pub mod mosquitto;
 pub mod pod;
+pub mod pool;
 pub mod proxy;
 pub mod scene;
 pub mod servers;

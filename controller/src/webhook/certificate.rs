@@ -184,7 +184,10 @@ impl Material {
         server_config(pem, &[b"h2", b"http/1.1"]).map_err(|error| {
             CertificateError::Damaged(match error {
                 TlsError::Certificate => CERTIFICATE,
-                TlsError::Key | TlsError::Pair(_) | TlsError::ClientAuthority => KEY,
+                TlsError::Key
+                | TlsError::Pair(_)
+                | TlsError::ClientAuthority
+                | TlsError::ServerAuthority => KEY,
             })
         })
     }

@@ -148,6 +148,20 @@ pub enum DecodeError {
     NotSparkplug,
 }
 
+impl DecodeError {
+    /// Reads back what `Display` wrote, in another process; none if it is none of ours.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        let plain = [Self::TooDeep, Self::NotUtf8, Self::NotSparkplug];
+        let plain = plain.into_iter().find(|error| error.to_string() == text);
+        plain.or_else(|| {
+            let rest = text.strip_prefix("not JSON: byte ")?;
+            let (byte, _) = rest.split_once(' ')?;
+            byte.parse().ok().map(Self::NotJson)
+        })
+    }
+}
+
 /// What a payload says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decoded {

@@ -310,3 +310,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_error_is_read_back_as_it_was_written() {
+    for error in [
+        DecodeError::NotJson(17),
+        DecodeError::TooDeep,
+        DecodeError::NotUtf8,
+        DecodeError::NotSparkplug,
+    ] {
+        assert_eq!(DecodeError::read(&error.to_string()), Some(error));
+    }
+    assert_eq!(DecodeError::read("another"), None);
+}

@@ -4,6 +4,7 @@
 mod args;
 mod gate;
 mod metrics;
+mod peers;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 pub use args::AccessArgs;
 pub use gate::{Denied, Gate};
 pub use metrics::{AccessMetrics, PortName};
+pub use peers::peers;
 use tokens::Tokens;
 
 /// What the ports offer (ALPN): HTTP, gRPC.

@@ -67,6 +67,8 @@ pub(super) struct PresenceJson<'a> {
     last_message_at: Option<Timestamp>,
     /// Whether the MQTT server is connected now; if not, all of this is as old as the outage.
     server_connected: bool,
+    /// Whether something is subscribed for the device now; if not, all there is of it is what it said before.
+    watched: bool,
 }
 
 /// A change of presence in a stream.
@@ -250,6 +252,7 @@ impl<'a> PresenceJson<'a> {
             reason: &presence.reason,
             last_message_at: view.last_message_at,
             server_connected: presence.server_connected,
+            watched: view.watched,
         }
     }
 }

@@ -13,6 +13,7 @@ mod payload;
 pub mod service;
 #[cfg(test)]
 mod testing;
+pub mod union;
 
 pub use json::message_json;
 pub use service::Service;

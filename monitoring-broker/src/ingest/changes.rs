@@ -87,8 +87,9 @@ impl Task {
         };
         let record = record(&device, true)?;
         let shown = Arc::clone(&device.id);
-        self.parts.devices.put(device);
+        // Noted first: a stream of a pool tells of those that are watched.
         self.parts.devices.set_watched(&shown, true);
+        self.parts.devices.put(device);
         let revision = machine.revision();
         let subscriptions = machine.subscriptions_revision();
         let watched = Watched {

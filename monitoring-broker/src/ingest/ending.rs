@@ -65,7 +65,9 @@ impl Task {
         let at = now().wall;
         let mut records = Vec::with_capacity(self.watched.len());
         for id in self.watched.keys() {
-            let changed = self.parts.devices.set_presence(id.as_str(), |presence| {
+            let devices = &self.parts.devices;
+            devices.set_watched(&id.as_str().into(), false);
+            let changed = devices.set_presence(id.as_str(), |presence| {
                 presence.state = State::Unknown;
                 presence.since = at;
                 presence.reason = "Another member of the pool watches it now.".to_owned();

@@ -2,15 +2,18 @@
 //! In: a shard's scope and devices. Out: sessions under the shard's client ids. Who may have them is `pool`'s.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use akri_mqtt_core::details::{MqttRules, SessionKey};
 use akri_mqtt_core::pool::Shard;
 use akri_mqtt_core::properties::DeviceSpec;
-use akri_mqtt_runtime::Condition;
+use akri_mqtt_runtime::{Condition, UsageError, usage};
 use akri_mqtt_session::Credentials;
 use tokio::sync::watch;
 
 use super::{Monitor, MonitorError, Session, Sessions};
+use crate::access::{self, AccessArgs};
+use crate::api::union::{Others, PeerTls};
 use crate::ingest::{Command, Scope};
 use crate::session_options::options_text;
 
@@ -29,6 +32,25 @@ impl Monitor {
     /// Whether the Instances of its pool are seen, as a part of its readiness.
     pub(crate) fn instances(&self) -> Condition {
         self.health.condition("instances", "not listed yet")
+    }
+
+    /// What this process shows and trusts when it talks to other members.
+    pub(crate) fn peer_tls(
+        &self,
+        access: &AccessArgs,
+        authorities: Option<&Path>,
+    ) -> Result<PeerTls, UsageError> {
+        let files = access.files().tls;
+        let metrics = self.access.metrics();
+        access::peers(files.as_ref(), authorities, &self.tasks, metrics)
+            .map_err(|error| usage(format!("the certificates of members: {error}")))
+    }
+
+    /// From now on its API answers for all members.
+    pub(crate) fn join(&self, others: Others) {
+        self.service.join(others.clone());
+        let shutdown = self.tasks.shutdown().clone();
+        self.tasks.spawn("others", others.follow(shutdown));
     }
 
     /// The name of this process among others.

@@ -4,6 +4,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::api::union::ForwardMetrics;
+
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct PoolMetrics {
@@ -15,6 +17,8 @@ pub struct PoolMetrics {
     pub taken: Counter,
     /// Shards that it gave back in order.
     pub handed_over: Counter,
+    /// Requests to other members.
+    pub forwarded: ForwardMetrics,
 }
 
 impl PoolMetrics {
@@ -40,5 +44,6 @@ impl PoolMetrics {
             "Shards that this member gave back in order",
             self.handed_over.clone(),
         );
+        self.forwarded.register(registry);
     }
 }

@@ -22,6 +22,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::watch;
 
+use crate::api::union::{Others, PeerTls};
 use crate::ingest::Scope;
 use crate::monitor::Monitor;
 use crate::servers::Servers;
@@ -62,6 +63,8 @@ pub struct Parts<'a> {
     pub address: Address,
     /// Told who lives.
     pub live: watch::Sender<Live>,
+    /// How it talks to the others.
+    pub tls: PeerTls,
 }
 
 /// Opens the pool of a directory.
@@ -101,6 +104,9 @@ pub async fn run(mut parts: Parts<'_>, name: &str, shutdown: &Shutdown) -> anyho
         locks = joined => Arc::new(locks?),
         () = shutdown.triggered() => return Ok(()),
     };
+    let (live, counted) = (parts.live.subscribe(), parts.metrics.forwarded.clone());
+    let others = Others::new(me.clone(), locks.shards(), live, parts.tls, counted);
+    parts.monitor.join(others);
     let pool = Pool {
         monitor: parts.monitor,
         placement: Placement::new(me.clone(), locks.shards()),

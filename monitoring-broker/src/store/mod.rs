@@ -42,7 +42,7 @@ use tail::Tail;
 const READERS: usize = 4;
 
 /// Why the store failed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 pub enum StoreError {
     /// Another process has it.
     #[error("{0} is in use by another process")]

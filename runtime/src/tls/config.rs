@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 /// What a TLS server shows and trusts, as PEM.
 #[derive(Clone, Copy)]
@@ -17,6 +17,15 @@ pub struct Pem<'a> {
     /// Authorities of clients. A client may come without a certificate all the same; who may do what is decided
     /// with [`super::Peer::certified`].
     pub client_authorities: Option<&'a [u8]>,
+}
+
+/// What a TLS client shows and trusts, as PEM.
+#[derive(Clone, Copy)]
+pub struct ClientPem<'a> {
+    /// Authorities of servers, or certificates of servers that signed themselves.
+    pub authorities: &'a [u8],
+    /// Its own certificate and private key.
+    pub own: Option<(&'a [u8], &'a [u8])>,
 }
 
 /// Which part is wrong.
@@ -34,6 +43,9 @@ pub enum TlsError {
     /// The authorities of clients cannot be read.
     #[error("no readable authority of clients, allowed: PEM with BEGIN CERTIFICATE")]
     ClientAuthority,
+    /// The authorities of servers cannot be read.
+    #[error("no readable authority of servers, allowed: PEM with BEGIN CERTIFICATE")]
+    ServerAuthority,
 }
 
 /// A configuration that offers `protocols` (ALPN) in this order.
@@ -64,6 +76,37 @@ pub fn server_config(pem: Pem<'_>, protocols: &[&[u8]]) -> Result<Arc<ServerConf
         }
     };
     let mut config = builder.with_single_cert(chain, key).map_err(pair)?;
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    Ok(Arc::new(config))
+}
+
+/// A configuration of a client that speaks one of `protocols` (ALPN).
+///
+/// # Errors
+/// As [`TlsError`].
+pub fn client_config(
+    pem: ClientPem<'_>,
+    protocols: &[&[u8]],
+) -> Result<Arc<ClientConfig>, TlsError> {
+    let pair = |error: rustls::Error| TlsError::Pair(error.to_string());
+    let mut roots = RootCertStore::empty();
+    for authority in certificates(pem.authorities).ok_or(TlsError::ServerAuthority)? {
+        let added = roots.add(authority);
+        added.map_err(|_| TlsError::ServerAuthority)?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(pair)?
+        .with_root_certificates(roots);
+    let mut config = match pem.own {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let chain = certificates(certificate).ok_or(TlsError::Certificate)?;
+            let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| TlsError::Key)?;
+            builder.with_client_auth_cert(chain, key).map_err(pair)?
+        }
+    };
     config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     Ok(Arc::new(config))
 }

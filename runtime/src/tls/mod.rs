@@ -5,6 +5,6 @@ mod config;
 mod files;
 mod listener;
 
-pub use config::{Pem, TlsError, server_config};
+pub use config::{ClientPem, Pem, TlsError, client_config, server_config};
 pub use files::TlsFiles;
 pub use listener::{Config, Peer, Port, TlsListener};

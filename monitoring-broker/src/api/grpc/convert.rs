@@ -29,6 +29,7 @@ pub(super) fn status(error: ServiceError) -> Status {
         ServiceError::TooManyStreams(_) => Status::resource_exhausted(text),
         ServiceError::PublishingIsOff => Status::failed_precondition(text),
         ServiceError::Command(error) => command_status(&error, text),
+        ServiceError::Unreachable(_) => Status::unavailable(text),
         ServiceError::Store(StoreError::Closed) => Status::unavailable(text),
         ServiceError::Store(_) => Status::internal(text),
     }
@@ -106,6 +107,7 @@ pub(super) fn device_query(request: pb::ListDevicesRequest) -> Result<DeviceQuer
     };
     Ok(DeviceQuery {
         search: request.search,
+        ids: request.device_ids.into_iter().collect(),
         state,
         limit: limit("page_size", count(request.page_size))?,
         page_token: request.page_token,
@@ -126,6 +128,7 @@ pub(super) fn device_page(page: DevicePage) -> pb::ListDevicesResponse {
         servers: servers
             .map(|(name, connected)| pb::MqttServer { name, connected })
             .collect(),
+        partial: page.partial,
     }
 }
 
@@ -177,6 +180,8 @@ pub(super) fn watch_query(request: pb::WatchRequest) -> Result<WatchQuery, Servi
         topic: topic_filter("topic_filter", &request.topic_filter)?,
         start,
         presence: request.include_presence,
+        positions: request.include_positions,
+        part: false,
     })
 }
 
@@ -193,6 +198,16 @@ pub(super) fn watch_event(event: WatchEvent) -> pb::WatchResponse {
         }
         WatchEvent::Gap { from, to, reason } => {
             watch_response::Event::Gap(pb::Gap { from, to, reason })
+        }
+        WatchEvent::Position {
+            cursor,
+            received_at,
+        } => {
+            let received_at = received_at.map(timestamp);
+            watch_response::Event::Position(pb::Position {
+                cursor,
+                received_at,
+            })
         }
     };
     pb::WatchResponse { event: Some(event) }
@@ -216,6 +231,7 @@ pub(super) fn device(view: DeviceView) -> pb::Device {
             reason: presence.reason,
             last_message_at: view.last_message_at.map(timestamp),
             server_connected: presence.server_connected,
+            watched: view.watched,
         }),
     }
 }
@@ -224,6 +240,11 @@ pub(super) fn message(view: MessageView) -> pb::Message {
     let (stored, record) = (view.stored.clone(), view.stored.record);
     let received_at = timestamp(view.received_at);
     let mut decoded = view.decoded;
+    let kind = match decoded.kind {
+        decode::PayloadKind::Json => pb::PayloadKind::Json,
+        decode::PayloadKind::Text => pb::PayloadKind::Text,
+        decode::PayloadKind::Bytes => pb::PayloadKind::Bytes,
+    };
     let readings = std::mem::take(&mut decoded.readings).into_iter();
     let readings = readings.map(|(name, value)| pb::Reading {
         unit: decoded.unit(&name).map(str::to_owned),
@@ -256,6 +277,7 @@ pub(super) fn message(view: MessageView) -> pb::Message {
         readings: readings.collect(),
         decode_error: decoded.error.map(|error| error.to_string()),
         age_ms: view.age_ms,
+        payload_kind: kind.into(),
     }
 }
 
@@ -311,7 +333,7 @@ fn checked(field: &str, time: PbTimestamp) -> Result<Timestamp, ServiceError> {
 }
 
 /// gRPC counts the nanoseconds upwards also before 1970.
-fn timestamp(time: Timestamp) -> PbTimestamp {
+pub(in crate::api) fn timestamp(time: Timestamp) -> PbTimestamp {
     let (seconds, nanos) = (time.as_second(), time.subsec_nanosecond());
     if nanos < 0 {
         return PbTimestamp {

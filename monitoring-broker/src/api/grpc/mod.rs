@@ -22,6 +22,7 @@ use axum::extract::{Request as HttpRequest, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response as HttpResponse;
 use futures_util::{Stream, stream};
+use tonic::metadata::MetadataValue;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_server::HealthServer;
@@ -29,9 +30,11 @@ use tonic_reflection::server::Builder;
 
 use super::Service;
 use super::peer;
-use super::service::topic_filter;
+use super::service::{ServiceError, topic_filter};
+use super::union::{Asked, Caller, ERROR, MARKER};
 use crate::access::Gate;
 use convert as to;
+pub(super) use convert::timestamp;
 
 /// The services that reflection lists.
 const SERVICES: [&str; 2] = [
@@ -41,7 +44,7 @@ const SERVICES: [&str; 2] = [
 /// A request; as large as a body of HTTP may be.
 const REQUEST_BYTES: usize = 1 << 20;
 /// An answer: the latest messages of a device, which have no pages, and what encoding adds.
-const ANSWER_BYTES: usize = 64 << 20;
+pub(super) const ANSWER_BYTES: usize = 64 << 20;
 
 /// Serves until the service's shutdown, then drains.
 ///
@@ -92,9 +95,11 @@ impl Monitoring for Api {
         &self,
         request: Request<ListDevicesRequest>,
     ) -> Result<Response<ListDevicesResponse>, Status> {
-        let query = to::device_query(request.into_inner()).map_err(to::status)?;
-        let page = self.service.devices(&query).map_err(to::status)?;
-        Ok(Response::new(to::device_page(page)))
+        self.answer(request, async |asked, request| {
+            let page = asked.devices(&to::device_query(request)?).await?;
+            Ok(to::device_page(page))
+        })
+        .await
     }
 
     async fn get_latest(
@@ -102,17 +107,17 @@ impl Monitoring for Api {
         request: Request<GetLatestRequest>,
     ) -> Result<Response<GetLatestResponse>, Status> {
         const FIELD: &str = "topic_filter";
-        let request = request.into_inner();
-        let filter = topic_filter(FIELD, &request.topic_filter).map_err(to::status)?;
-        let latest = self
-            .service
-            .latest(&request.device_id, FIELD, filter.as_ref());
-        let messages = latest.await.map_err(to::status)?;
-        Ok(Response::new(GetLatestResponse {
-            messages: messages.into_iter().map(to::message).collect(),
-            presence: self.presence(&request.device_id)?,
-            partial: self.service.is_partial(&request.device_id),
-        }))
+        self.answer(request, async |asked, request| {
+            let filter = topic_filter(FIELD, &request.topic_filter)?;
+            let latest = asked.latest(&request.device_id, FIELD, filter.as_ref());
+            let (messages, about) = latest.await?;
+            Ok(GetLatestResponse {
+                messages: messages.into_iter().map(to::message).collect(),
+                presence: to::device(about.device).presence,
+                partial: about.partial,
+            })
+        })
+        .await
     }
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
@@ -121,41 +126,48 @@ impl Monitoring for Api {
         &self,
         request: Request<WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let query = to::watch_query(request.into_inner()).map_err(to::status)?;
-        let watcher = self.service.watch(query).await.map_err(to::status)?;
-        let events = stream::try_unfold(watcher, |mut watcher| async move {
-            let event = watcher.next().await.map_err(to::status)?;
-            Ok(event.map(|event| (to::watch_event(event), watcher)))
-        });
-        Ok(Response::new(Box::pin(events)))
+        self.answer(request, async |asked, request| {
+            let opened = asked.watch(to::watch_query(request)?).await?;
+            let events = stream::try_unfold(opened, |mut opened| async move {
+                let event = opened.next().await.map_err(to::status)?;
+                Ok(event.map(|event| (to::watch_event(event), opened)))
+            });
+            let events: Self::WatchStream = Box::pin(events);
+            Ok(events)
+        })
+        .await
     }
 
     async fn query(
         &self,
         request: Request<QueryRequest>,
     ) -> Result<Response<QueryResponse>, Status> {
-        let query = to::message_query(request.into_inner()).map_err(to::status)?;
-        let page = self.service.query(&query).await.map_err(to::status)?;
-        Ok(Response::new(QueryResponse {
-            messages: page.messages.into_iter().map(to::message).collect(),
-            next_page_token: page.next_page_token,
-            presence: self.presence(&query.device)?,
-            partial: self.service.is_partial(&query.device),
-        }))
+        self.answer(request, async |asked, request| {
+            let (page, about) = asked.query(&to::message_query(request)?).await?;
+            Ok(QueryResponse {
+                messages: page.messages.into_iter().map(to::message).collect(),
+                next_page_token: page.next_page_token,
+                presence: to::device(about.device).presence,
+                partial: about.partial,
+            })
+        })
+        .await
     }
 
     async fn query_readings(
         &self,
         request: Request<QueryReadingsRequest>,
     ) -> Result<Response<QueryReadingsResponse>, Status> {
-        let query = to::reading_query(request.into_inner()).map_err(to::status)?;
-        let page = self.service.readings(&query).await.map_err(to::status)?;
-        Ok(Response::new(QueryReadingsResponse {
-            readings: page.readings.into_iter().map(to::reading).collect(),
-            next_page_token: page.next_page_token,
-            presence: self.presence(&query.messages.device)?,
-            partial: self.service.is_partial(&query.messages.device),
-        }))
+        self.answer(request, async |asked, request| {
+            let (page, about) = asked.readings(&to::reading_query(request)?).await?;
+            Ok(QueryReadingsResponse {
+                readings: page.readings.into_iter().map(to::reading).collect(),
+                next_page_token: page.next_page_token,
+                presence: to::device(about.device).presence,
+                partial: about.partial,
+            })
+        })
+        .await
     }
 
     async fn publish(
@@ -163,21 +175,42 @@ impl Monitoring for Api {
         request: Request<PublishRequest>,
     ) -> Result<Response<PublishResponse>, Status> {
         let peer = peer(request.extensions().get());
-        let command = to::command(request.into_inner(), peer).map_err(to::status)?;
-        let done = self.service.publish(command).await.map_err(to::status)?;
-        Ok(Response::new(PublishResponse {
-            response: done.response.map(to::message),
-            no_subscribers: done.no_subscribers,
-        }))
+        self.answer(request, async |asked, request| {
+            let done = asked.publish(to::command(request, peer)?).await?;
+            Ok(PublishResponse {
+                response: done.response.map(to::message),
+                no_subscribers: done.no_subscribers,
+            })
+        })
+        .await
     }
 }
 
 impl Api {
-    fn presence(
+    /// Answers a caller; another member gets errors as they are beside what they say.
+    async fn answer<Q, A, F>(
         &self,
-        device: &str,
-    ) -> Result<Option<akri_mqtt_proto::monitoring::Presence>, Status> {
-        let view = self.service.device(device).map_err(to::status)?;
-        Ok(to::device(view).presence)
+        request: Request<Q>,
+        work: impl FnOnce(Asked, Q) -> F,
+    ) -> Result<Response<A>, Status>
+    where
+        F: Future<Output = Result<A, ServiceError>>,
+    {
+        let metadata = request.metadata();
+        let token = metadata.get("authorization").map(|it| it.as_bytes());
+        let store = metadata.get(MARKER).map(|it| it.as_bytes());
+        let caller = Caller::new(token, store);
+        let asked = Asked::new(self.service.clone(), caller).map_err(to::status)?;
+        let is_member = asked.is_member();
+        let answer = work(asked, request.into_inner()).await;
+        answer.map(Response::new).map_err(|error| {
+            let carried = is_member.then(|| serde_json::to_vec(&error).ok()).flatten();
+            let mut status = to::status(error);
+            if let Some(carried) = carried {
+                let value = MetadataValue::from_bytes(&carried);
+                status.metadata_mut().insert_bin(ERROR, value);
+            }
+            status
+        })
     }
 }

@@ -154,6 +154,7 @@ async fn watch_sends_presence_then_stored_then_live_messages_and_gaps() {
             watch_response::Event::Message(message) => message.cursor,
             watch_response::Event::Presence(change) => change.device_id,
             watch_response::Event::Gap(gap) => format!("gap {} {}", gap.from, gap.to),
+            watch_response::Event::Position(position) => panic!("nobody asked for {position:?}"),
         });
     }
     let cursor = |sequence| server.bench.cursor(sequence);

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -20,7 +19,8 @@ use super::problem::Problem;
 use super::routes::{Answer, Id, device_id, json};
 use crate::api::json::MessageJson;
 use crate::api::peer;
-use crate::api::service::{Service, ServiceError};
+use crate::api::service::ServiceError;
+use crate::api::union::Asked;
 use crate::talk::{self, Command};
 
 /// What is asked for.
@@ -96,7 +96,7 @@ fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, 
     responses((status = 200, description = "The MQTT server took it, or the device has responded", body = Accepted))
 )]
 pub(super) async fn publish(
-    State(api): State<Service>,
+    api: Asked,
     id: Id,
     request: Parts,
     body: Result<Bytes, BytesRejection>,

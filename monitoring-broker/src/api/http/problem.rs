@@ -145,6 +145,12 @@ impl From<ServiceError> for Problem {
                 detail,
             ),
             ServiceError::Command(error) => Self::command(&error, detail),
+            ServiceError::Unreachable(_) => Self::new(
+                "urn:akri-mqtt:problem:member-unreachable",
+                "A member of the pool does not answer",
+                StatusCode::SERVICE_UNAVAILABLE,
+                detail,
+            ),
             ServiceError::Store(error) => Self::store(&error, detail),
         }
     }

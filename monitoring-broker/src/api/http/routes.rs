@@ -1,8 +1,9 @@
 //! The GET routes that answer once. In: path and query. Out: an envelope of JSON, or a problem.
 
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{FromRequestParts, Path, RawQuery};
 use axum::http::header;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -14,11 +15,23 @@ use crate::api::json::{CountsJson, DeviceJson, MessageJson, ReadingJson, ServerJ
 use crate::api::service::{
     DeviceQuery, MessageQuery, ReadingQuery, Service, ServiceError, ordered,
 };
+use crate::api::union::{Asked, Caller};
 
 /// What a route answers.
 pub(super) type Answer = Result<Response, Problem>;
 /// The device in a path.
 pub(super) type Id = Result<Path<String>, PathRejection>;
+
+/// The API as the caller of a route sees it.
+impl FromRequestParts<Service> for Asked {
+    type Rejection = Response;
+
+    async fn from_request_parts(request: &mut Parts, api: &Service) -> Result<Self, Response> {
+        let token = request.headers.get(header::AUTHORIZATION);
+        let caller = Caller::new(token.map(|token| token.as_bytes()), None);
+        Self::new(api.clone(), caller).map_err(|error| Problem::from(error).into_response())
+    }
+}
 
 /// A page of devices.
 #[derive(Serialize, ToSchema)]
@@ -32,6 +45,9 @@ struct Devices<'a> {
     counts: CountsJson,
     /// The MQTT servers of the devices.
     servers: Vec<ServerJson<'a>>,
+    /// A member of the pool did not answer; there may be more.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    partial: bool,
 }
 
 /// A page of messages.
@@ -42,7 +58,7 @@ struct Messages<'a> {
     /// Of the next page; missing on the last one.
     #[serde(skip_serializing_if = "str::is_empty")]
     next_page_token: &'a str,
-    /// The process shares its devices with others; there may be more elsewhere.
+    /// The process shares its devices with others, or a member of the pool did not answer; there may be more elsewhere.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     partial: bool,
 }
@@ -55,7 +71,7 @@ struct Readings<'a> {
     /// Of the next page; missing on the last one.
     #[serde(skip_serializing_if = "str::is_empty")]
     next_page_token: &'a str,
-    /// The process shares its devices with others; there may be more elsewhere.
+    /// The process shares its devices with others, or a member of the pool did not answer; there may be more elsewhere.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     partial: bool,
 }
@@ -73,20 +89,23 @@ struct Readings<'a> {
     ),
     responses((status = 200, description = "A page of devices", body = Devices))
 )]
-pub(super) async fn devices(State(api): State<Service>, RawQuery(query): RawQuery) -> Answer {
+pub(super) async fn devices(api: Asked, RawQuery(query): RawQuery) -> Answer {
     let allowed = ["search", "state", "limit", "page_token"];
     let params = Params::parse(query.as_deref(), &allowed, &[])?;
-    let page = api.devices(&DeviceQuery {
+    let query = DeviceQuery {
         search: params.get("search").unwrap_or_default().to_owned(),
         state: params.state()?,
         limit: params.limit()?,
         page_token: params.get("page_token").unwrap_or_default().to_owned(),
-    })?;
+        ..DeviceQuery::default()
+    };
+    let page = api.devices(&query).await?;
     json(&Devices {
         devices: page.devices.iter().map(DeviceJson::new).collect(),
         next_page_token: &page.next_page_token,
         counts: CountsJson::new(page.counts),
         servers: page.servers.iter().map(ServerJson::new).collect(),
+        partial: page.partial,
     })
 }
 
@@ -100,13 +119,9 @@ pub(super) async fn devices(State(api): State<Service>, RawQuery(query): RawQuer
     ),
     responses((status = 200, description = "The device", body = DeviceJson))
 )]
-pub(super) async fn device(
-    State(api): State<Service>,
-    id: Id,
-    RawQuery(query): RawQuery,
-) -> Answer {
+pub(super) async fn device(api: Asked, id: Id, RawQuery(query): RawQuery) -> Answer {
     Params::parse(query.as_deref(), &[], &[])?;
-    let view = api.device(&device_id(id)?)?;
+    let view = api.device(&device_id(id)?).await?;
     json(&DeviceJson::new(&view))
 }
 
@@ -121,19 +136,15 @@ pub(super) async fn device(
     ),
     responses((status = 200, description = "One message a topic, sorted by topic", body = Messages))
 )]
-pub(super) async fn latest(
-    State(api): State<Service>,
-    id: Id,
-    RawQuery(query): RawQuery,
-) -> Answer {
+pub(super) async fn latest(api: Asked, id: Id, RawQuery(query): RawQuery) -> Answer {
     let params = Params::parse(query.as_deref(), &["topic"], &[])?;
     let topic = params.topic()?;
     let id = device_id(id)?;
-    let views = api.latest(&id, "topic", topic.as_ref()).await?;
+    let (views, about) = api.latest(&id, "topic", topic.as_ref()).await?;
     json(&Messages {
         messages: views.iter().map(MessageJson::new).collect(),
         next_page_token: "",
-        partial: api.is_partial(&id),
+        partial: about.partial,
     })
 }
 
@@ -154,11 +165,7 @@ pub(super) async fn latest(
     ),
     responses((status = 200, description = "A page of messages", body = Messages))
 )]
-pub(super) async fn messages(
-    State(api): State<Service>,
-    id: Id,
-    RawQuery(query): RawQuery,
-) -> Answer {
+pub(super) async fn messages(api: Asked, id: Id, RawQuery(query): RawQuery) -> Answer {
     let allowed = [
         "topic",
         "text",
@@ -170,11 +177,11 @@ pub(super) async fn messages(
     ];
     let params = Params::parse(query.as_deref(), &allowed, &[])?;
     let query = message_query(id, &params)?;
-    let page = api.query(&query).await?;
+    let (page, about) = api.query(&query).await?;
     json(&Messages {
         messages: page.messages.iter().map(MessageJson::new).collect(),
         next_page_token: &page.next_page_token,
-        partial: api.is_partial(&query.device),
+        partial: about.partial,
     })
 }
 
@@ -197,11 +204,7 @@ pub(super) async fn messages(
     ),
     responses((status = 200, description = "A page of readings", body = Readings))
 )]
-pub(super) async fn readings(
-    State(api): State<Service>,
-    id: Id,
-    RawQuery(query): RawQuery,
-) -> Answer {
+pub(super) async fn readings(api: Asked, id: Id, RawQuery(query): RawQuery) -> Answer {
     let allowed = [
         "topic",
         "name",
@@ -221,11 +224,11 @@ pub(super) async fn readings(
         max: params.bound("max")?,
     };
     ordered("max", query.min, query.max)?;
-    let page = api.readings(&query).await?;
+    let (page, about) = api.readings(&query).await?;
     json(&Readings {
         readings: page.readings.iter().map(ReadingJson::new).collect(),
         next_page_token: &page.next_page_token,
-        partial: api.is_partial(&query.messages.device),
+        partial: about.partial,
     })
 }
 

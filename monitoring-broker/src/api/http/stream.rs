@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{RawQuery, State};
+use axum::extract::RawQuery;
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::IntoResponse as _;
 use futures_util::stream;
@@ -17,7 +17,8 @@ use super::about;
 use super::params::Params;
 use super::routes::{Answer, Id, device_id};
 use crate::api::json::{GapJson, MessageJson, PresenceChangeJson};
-use crate::api::service::{Service, ServiceError, Start, WatchEvent, WatchQuery, Watcher};
+use crate::api::service::{ServiceError, Start, WatchEvent, WatchQuery};
+use crate::api::union::{Asked, Stream};
 
 /// A comment is sent after so long without an event, so that proxies keep the connection open.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -42,7 +43,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
     responses((status = 200, description = "A stream without an end", body = String, content_type = "text/event-stream"))
 )]
 pub(super) async fn of_device(
-    State(api): State<Service>,
+    api: Asked,
     id: Id,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
@@ -70,11 +71,7 @@ pub(super) async fn of_device(
     ),
     responses((status = 200, description = "A stream without an end", body = String, content_type = "text/event-stream"))
 )]
-pub(super) async fn of_all(
-    State(api): State<Service>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-) -> Answer {
+pub(super) async fn of_all(api: Asked, RawQuery(query): RawQuery, headers: HeaderMap) -> Answer {
     let allowed = ["device", "topic", "since", "last_event_id", "presence"];
     let params = Params::parse(query.as_deref(), &allowed, &["device"])?;
     let devices = params.all("device").map(str::to_owned).collect();
@@ -82,7 +79,7 @@ pub(super) async fn of_all(
 }
 
 async fn open(
-    api: &Service,
+    api: &Asked,
     devices: BTreeSet<String>,
     params: &Params,
     headers: &HeaderMap,
@@ -92,6 +89,7 @@ async fn open(
         topic: params.topic()?,
         start: start(params, headers)?,
         presence: !params.choice("presence", ["true", "false"])?,
+        ..WatchQuery::default()
     };
     let watcher = api.watch(query).await.map_err(rename_cursor)?;
     let headers = [
@@ -126,7 +124,7 @@ fn rename_cursor(error: ServiceError) -> ServiceError {
     }
 }
 
-fn body(watcher: Watcher) -> Body {
+fn body(watcher: Stream) -> Body {
     Body::from_stream(stream::unfold(
         (watcher, true),
         |(mut watcher, is_first)| async move {
@@ -143,7 +141,7 @@ fn body(watcher: Watcher) -> Body {
 }
 
 /// The next event, or a comment with the position, which moves on also when nothing fits the filter.
-pub(super) async fn next(watcher: &mut Watcher) -> Option<String> {
+pub(super) async fn next(watcher: &mut Stream) -> Option<String> {
     let event = match tokio::time::timeout(HEARTBEAT, watcher.next()).await {
         Ok(Ok(event)) => event?,
         Ok(Err(error)) => {
@@ -163,6 +161,7 @@ pub(super) async fn next(watcher: &mut Watcher) -> Option<String> {
             let (from, to) = (*from, *to);
             text(&id, "gap", &GapJson { from, to, reason })
         }
+        WatchEvent::Position { cursor, .. } => format!("id: {cursor}\n\n"),
     })
 }
 

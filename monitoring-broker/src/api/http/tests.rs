@@ -82,7 +82,7 @@ async fn devices_are_in_an_envelope_and_in_pages() {
         "id": "plant-a/r1", "name": "r1", "server": "plant-a", "topics": ["robots/r1/#"],
         "presence": {
             "state": "online", "since": "2025-01-01T00:00:00.000000000Z", "reason": "It sent a message.",
-            "last_message_at": null, "server_connected": true,
+            "last_message_at": null, "server_connected": true, "watched": true,
         },
     });
     assert_eq!(page["devices"], json!([expected]));

@@ -166,7 +166,8 @@ async fn gap_is_an_event_with_an_id_that_goes_on_behind_it() {
 #[tokio::test(start_paused = true)]
 async fn quiet_stream_sends_a_comment_every_15_seconds_with_its_position() {
     let bench = Bench::new();
-    let mut watcher = bench.service.watch(Default::default()).await.unwrap();
+    let watcher = bench.service.watch(Default::default()).await.unwrap();
+    let mut watcher = crate::api::union::Stream::Own(Box::new(watcher));
     bench.service.store.sync().await.unwrap();
     let start = tokio::time::Instant::now();
     let comment = super::stream::next(&mut watcher).await.unwrap();

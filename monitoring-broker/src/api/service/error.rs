@@ -1,10 +1,12 @@
 //! Why a request was not answered. In: what the service found. Out: one enum; each front maps it to its own codes.
 
+use serde::{Deserialize, Serialize};
+
 use crate::store::StoreError;
 use crate::talk::CommandError;
 
 /// See the module.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum ServiceError {
     /// A field of the request is wrong.
     #[error("{field}: {why}")]
@@ -29,6 +31,9 @@ pub enum ServiceError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Another member of the pool, which has to answer, did not.
+    #[error("{0}")]
+    Unreachable(String),
 }
 
 impl ServiceError {

@@ -90,6 +90,20 @@ impl Service {
     }
 }
 
+/// Whether messages make one answer.
+///
+/// # Errors
+/// When they are too many or too large.
+pub(in crate::api) fn check_latest(field: &str, views: &[MessageView]) -> Result<(), ServiceError> {
+    if views.len() > MOST_LIMIT {
+        return Err(too_many(field, format!("{} topics", views.len())));
+    }
+    if views.iter().map(MessageView::size).sum::<usize>() > ANSWER_BYTES {
+        return Err(too_many(field, format!("more than {ANSWER_BYTES} bytes")));
+    }
+    Ok(())
+}
+
 fn too_many(field: &str, found: String) -> ServiceError {
     let why = format!(
         "found {found}, allowed: {MOST_LIMIT} topics and {ANSWER_BYTES} bytes; ask with a narrower topic filter"

@@ -1,7 +1,7 @@
 //! The list of devices. In: what to look for, and a page. Out: devices sorted by id, how many there are in each
 //! state, and the MQTT servers, so that an outage is seen without looking through the devices.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{DeviceView, Service, ServiceError, page};
 use crate::devices::{Device, State};
@@ -11,6 +11,8 @@ use crate::devices::{Device, State};
 pub struct DeviceQuery {
     /// Only ids with this text in them, in upper or lower case; empty: all.
     pub search: String,
+    /// Only these; none: all.
+    pub ids: BTreeSet<String>,
     /// Only devices in this state.
     pub state: Option<State>,
     /// At most so many.
@@ -41,10 +43,12 @@ pub struct DevicePage {
     pub counts: Counts,
     /// The MQTT servers of watched devices by name, and whether each is connected for all of them.
     pub servers: BTreeMap<String, bool>,
+    /// A member of the pool did not answer: there may be more.
+    pub partial: bool,
 }
 
 impl Counts {
-    fn add(&mut self, state: State) {
+    pub(in crate::api) fn add(&mut self, state: State) {
         let count = match state {
             State::Online => &mut self.online,
             State::Offline => &mut self.offline,
@@ -74,6 +78,9 @@ impl Service {
                 }
                 None => {}
             }
+            if !query.ids.is_empty() && !query.ids.contains(&*device.id) {
+                return;
+            }
             if !search.is_empty() && !device.id.to_lowercase().contains(&search) {
                 return;
             }
@@ -94,6 +101,7 @@ impl Service {
             devices: found.into_iter().map(|device| self.view(device)).collect(),
             counts,
             servers,
+            partial: false,
         })
     }
 }

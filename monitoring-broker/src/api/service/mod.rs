@@ -7,7 +7,7 @@ mod error;
 mod input;
 mod latest;
 mod list;
-mod page;
+pub(super) mod page;
 mod query;
 mod readings;
 mod start;
@@ -15,10 +15,10 @@ mod start;
 mod tests;
 #[cfg(test)]
 mod tests_watch;
-mod view;
+pub(super) mod view;
 mod watch;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use akri_mqtt_core::decode::{self, Decoded, Decoder};
 use akri_mqtt_core::sparkplug;
@@ -31,6 +31,7 @@ pub use births::{Births, restore_births};
 pub use command::CommandView;
 pub use error::{ServiceError, shorten};
 pub use input::{bound, ordered, time, topic_filter};
+pub(super) use latest::check_latest;
 pub use list::{Counts, DevicePage, DeviceQuery};
 pub use page::{DEFAULT_LIMIT, MOST_LIMIT, limit};
 pub use query::{MessagePage, MessageQuery};
@@ -41,12 +42,15 @@ pub use view::{DeviceView, MessageView, age_ms};
 pub use watch::{Slot, WatchEvent, Watcher};
 
 use crate::api::metrics::{ApiMetrics, DecodeErrors};
+use crate::api::union::Others;
 use crate::devices::{Device, Devices};
 use crate::store::{Store, Stored};
 use crate::talk::Commands;
 
 /// Streams that may be open at a time.
 pub const STREAMS: usize = 1_000;
+/// Parts of streams of other members of the pool that may be open beside them.
+const PARTS: usize = 8 * STREAMS;
 
 /// Which decoder reads which topics: the first filter that matches decides.
 #[derive(Clone, Debug, Default)]
@@ -123,7 +127,10 @@ pub struct Service {
     pub metrics: ApiMetrics,
     /// Commands for devices.
     pub commands: Commands,
+    /// The other members of the pool; empty without one.
+    pub(super) pool: Arc<OnceLock<Others>>,
     streams: Arc<Semaphore>,
+    parts: Arc<Semaphore>,
 }
 
 impl Service {
@@ -142,8 +149,16 @@ impl Service {
             shutdown,
             metrics: ApiMetrics::default(),
             commands: Commands::default(),
+            pool: Arc::default(),
             streams: Arc::new(Semaphore::new(STREAMS)),
+            parts: Arc::new(Semaphore::new(PARTS)),
         }
+    }
+
+    /// From now on it knows of the other members of its pool.
+    pub(crate) fn join(&self, others: Others) {
+        // Only ever called once.
+        let _ = self.pool.set(others);
     }
 
     /// A device.
@@ -167,6 +182,7 @@ impl Service {
         let last = self.store.catalog().last_time(&device.id);
         DeviceView {
             last_message_at: last.map(view::timestamp),
+            watched: self.devices.is_watched(&device.id),
             device,
         }
     }

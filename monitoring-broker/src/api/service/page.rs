@@ -19,7 +19,7 @@ pub const PAGE_BYTES: usize = 3 << 20;
 pub struct Position {
     /// The first sequence.
     pub sequence: u64,
-    /// Readings of that message that were on the page before.
+    /// Readings of that message, out of those that are asked for, that were on the page before.
     pub skip: usize,
 }
 
@@ -39,12 +39,12 @@ pub fn limit(field: &str, limit: usize) -> Result<usize, ServiceError> {
 }
 
 /// A token of a text.
-pub(super) fn token(text: &str) -> String {
+pub(in crate::api) fn token(text: &str) -> String {
     URL_SAFE_NO_PAD.encode(text)
 }
 
 /// The text of a token; none if it is empty.
-pub(super) fn text(token: &str) -> Result<Option<String>, ServiceError> {
+pub(in crate::api) fn text(token: &str) -> Result<Option<String>, ServiceError> {
     if token.is_empty() {
         return Ok(None);
     }
@@ -53,7 +53,7 @@ pub(super) fn text(token: &str) -> Result<Option<String>, ServiceError> {
 }
 
 /// The token of a position in the answer to a query; empty without one.
-pub(super) fn position_token(query: &str, position: Option<Position>) -> String {
+pub(in crate::api) fn position_token(query: &str, position: Option<Position>) -> String {
     let Some(position) = position else {
         return String::new();
     };
@@ -65,7 +65,7 @@ pub(super) fn position_token(query: &str, position: Option<Position>) -> String 
 }
 
 /// The position of a token, if it is of this query.
-pub(super) fn position(query: &str, token: &str) -> Result<Option<Position>, ServiceError> {
+pub(in crate::api) fn position(query: &str, token: &str) -> Result<Option<Position>, ServiceError> {
     let Some(text) = text(token)? else {
         return Ok(None);
     };
@@ -81,7 +81,8 @@ pub(super) fn position(query: &str, token: &str) -> Result<Option<Position>, Ser
     }
 }
 
-fn wrong() -> ServiceError {
+/// It is no token of the query.
+pub(in crate::api) fn wrong() -> ServiceError {
     ServiceError::invalid(
         "page_token",
         "found one that is not of this query, allowed: the next_page_token of an answer to the same query",

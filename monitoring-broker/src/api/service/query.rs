@@ -43,7 +43,7 @@ pub struct MessagePage {
 
 impl MessageQuery {
     /// Checks what can be checked without the store.
-    pub(super) fn check(&self) -> Result<usize, ServiceError> {
+    pub(in crate::api) fn check(&self) -> Result<usize, ServiceError> {
         if let (Some(from), Some(to)) = (self.from, self.to)
             && from > to
         {
@@ -54,7 +54,7 @@ impl MessageQuery {
     }
 
     /// What a token must belong to.
-    pub(super) fn fingerprint(&self, store: &str) -> String {
+    pub(in crate::api) fn fingerprint(&self, store: &str) -> String {
         let topic = self.topic.as_ref().map(TopicFilter::as_str);
         let Self {
             device,

@@ -70,6 +70,18 @@ fn number(value: &Value) -> Option<f64> {
 }
 
 impl ReadingQuery {
+    /// What a token must belong to.
+    pub(in crate::api) fn fingerprint(&self, store: &str) -> String {
+        let Self {
+            messages,
+            name,
+            min,
+            max,
+        } = self;
+        let messages = messages.fingerprint(store);
+        format!("{messages} {name:?} {min:?} {max:?}")
+    }
+
     fn wants(&self, name: &str, value: &Value) -> bool {
         if self.name.as_deref().is_some_and(|wanted| wanted != name) {
             return false;
@@ -113,11 +125,8 @@ impl Collector {
             .filter(|start| start.sequence == stored.sequence)
             .map_or(0, |start| start.skip);
         let readings = std::mem::take(&mut decoded.readings).into_iter();
-        let readings = readings.enumerate().skip(skip);
-        for (index, (name, value)) in readings {
-            if !self.query.wants(&name, &value) {
-                continue;
-            }
+        let wanted = readings.filter(|(name, value)| self.query.wants(name, value));
+        for (index, (name, value)) in wanted.enumerate().skip(skip) {
             let size = reading_size(&name, &value) + stored.topic.len() + stored.device.len();
             let is_full = !self.found.is_empty() && self.bytes + size > PAGE_BYTES;
             if self.found.len() == self.limit || is_full {
@@ -153,9 +162,7 @@ impl Service {
         let messages = &query.messages;
         self.device(&messages.device)?;
         let limit = messages.check()?;
-        let ReadingQuery { name, min, max, .. } = query;
-        let fingerprint = messages.fingerprint(self.store.id());
-        let fingerprint = format!("{fingerprint} {name:?} {min:?} {max:?}");
+        let fingerprint = query.fingerprint(self.store.id());
         let start = page::position(&fingerprint, &messages.page_token)?;
         let scan = messages.scan(
             self.topics(&messages.device, messages.topic.as_ref()),

@@ -7,7 +7,7 @@ use akri_mqtt_core::topic::TopicFilter;
 use jiff::Timestamp;
 
 use super::error::shorten;
-use super::view::nanoseconds;
+use super::view::{nanoseconds, timestamp};
 use super::{Service, ServiceError};
 
 /// Where a stream starts.
@@ -33,6 +33,11 @@ pub struct WatchQuery {
     pub start: Start,
     /// Also presence.
     pub presence: bool,
+    /// Also where it stands.
+    pub positions: bool,
+    /// For another member of the pool, which unites it with others: presence of watched devices only, and what was
+    /// stored is sent before the process ends.
+    pub part: bool,
 }
 
 /// A start that was looked up.
@@ -63,11 +68,30 @@ impl Service {
                 Ok(Found {
                     after: first.await?.saturating_sub(1),
                     since: Some(time),
-                    gap: None,
+                    ..Found::default()
                 })
             }
             Start::Cursor(cursor) => self.find_cursor(cursor, latest),
         }
+    }
+
+    /// When a message was received, if it is still there.
+    pub(in crate::api) async fn received_at(
+        &self,
+        sequence: u64,
+    ) -> Result<Option<Timestamp>, ServiceError> {
+        let before = sequence.saturating_sub(1);
+        let blocks = match self.store.recent(before) {
+            Some(blocks) => blocks,
+            None => self.store.read(move |r| r.blocks_after(before)).await?,
+        };
+        for record in blocks.iter().flat_map(|block| block.records()) {
+            let (at, record) = record?;
+            if at >= sequence {
+                return Ok((at == sequence).then(|| timestamp(record.time)));
+            }
+        }
+        Ok(None)
     }
 
     fn find_cursor(&self, cursor: &str, latest: u64) -> Result<Found, ServiceError> {
@@ -94,8 +118,8 @@ impl Service {
         };
         Ok(Found {
             after: self.store.oldest().saturating_sub(1),
-            since: None,
             gap: Some(gap),
+            ..Found::default()
         })
     }
 }

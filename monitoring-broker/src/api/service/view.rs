@@ -15,13 +15,15 @@ const MESSAGE_BYTES: usize = 192;
 /// And a reading.
 pub(super) const READING_BYTES: usize = 32;
 
-/// A device with the time of its last message.
+/// A device with the time of its last message. Beside data and in streams only id and presence count.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeviceView {
     /// The device.
     pub device: Device,
     /// When its last message was received.
     pub last_message_at: Option<Timestamp>,
+    /// Whether something is subscribed for it now.
+    pub watched: bool,
 }
 
 /// A message with what it says.
@@ -41,7 +43,7 @@ pub struct MessageView {
 
 impl MessageView {
     /// About how many bytes it takes in an answer.
-    pub(super) fn size(&self) -> usize {
+    pub(in crate::api) fn size(&self) -> usize {
         let record = &self.stored.record;
         let properties = record.properties.as_deref().map_or(0, |properties| {
             let user = properties.user.iter();
@@ -60,7 +62,7 @@ impl MessageView {
 }
 
 /// About how many bytes a reading takes in an answer.
-pub(super) fn reading_size(name: &str, value: &Value) -> usize {
+pub(in crate::api) fn reading_size(name: &str, value: &Value) -> usize {
     let text = match value {
         Value::Text(text) => text.len(),
         _ => 0,

@@ -5,17 +5,22 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use jiff::Timestamp;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
 
-use super::start::WatchQuery;
+use super::start::{Start, WatchQuery};
 use super::view::Viewer;
-use super::{DeviceView, MessageView, STREAMS, Service, ServiceError};
-use crate::devices::Device;
+use super::{DeviceView, MessageView, PARTS, STREAMS, Service, ServiceError};
+use crate::devices::{Device, State};
 use crate::store::{Block, Record, Stored};
 
 /// Decisions by topic that a watcher remembers.
 const REMEMBERED: usize = 10_000;
+/// How often it tells where it stands while no message does.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 /// A watcher takes no further block while so many messages of it wait for its consumer.
 const AHEAD: usize = 1_024;
 
@@ -34,6 +39,13 @@ pub enum WatchEvent {
         to: u64,
         /// Why, in one sentence.
         reason: String,
+    },
+    /// Where the stream stands, if that was asked for.
+    Position {
+        /// After which another one goes on.
+        cursor: String,
+        /// At the start after a cursor: when its message was received, if that is known.
+        received_at: Option<Timestamp>,
     },
 }
 
@@ -54,6 +66,7 @@ enum Waiting {
     Message(Stored),
     Presence(Device),
     Gap { from: u64, to: u64, reason: String },
+    Position(Option<Timestamp>),
 }
 
 /// A stream.
@@ -73,6 +86,8 @@ pub struct Watcher {
     /// The revision of the devices up to which presence waits or was sent; none: nothing yet.
     presence_seen: Option<u64>,
     wanted: HashMap<u32, bool>,
+    /// The position that was told last, or is told by the last message, and when.
+    told: (u64, Instant),
     _slot: Slot,
 }
 
@@ -82,8 +97,12 @@ impl Service {
     /// # Errors
     /// When none is left.
     pub fn slot(&self) -> Result<Slot, ServiceError> {
-        let permit = Arc::clone(&self.streams).try_acquire_owned();
-        let permit = permit.map_err(|_| ServiceError::TooManyStreams(STREAMS))?;
+        self.slot_of(&self.streams, STREAMS)
+    }
+
+    fn slot_of(&self, streams: &Arc<Semaphore>, most: usize) -> Result<Slot, ServiceError> {
+        let permit = Arc::clone(streams).try_acquire_owned();
+        let permit = permit.map_err(|_| ServiceError::TooManyStreams(most))?;
         self.metrics.watchers.inc();
         Ok(Slot {
             metrics: self.metrics.clone(),
@@ -96,27 +115,42 @@ impl Service {
     /// # Errors
     /// When too many are open, the cursor has no form of ours, a device is unknown, or the store fails.
     pub async fn watch(&self, query: WatchQuery) -> Result<Watcher, ServiceError> {
-        for device in &query.devices {
-            self.device(device)?;
-        }
-        let slot = self.slot()?;
+        let slot = if query.part {
+            self.slot_of(&self.parts, PARTS)?
+        } else {
+            for device in &query.devices {
+                self.device(device)?;
+            }
+            self.slot()?
+        };
         let committed = self.store.committed();
         let latest = *committed.borrow();
         let start = self.find_start(&query.start, latest).await?;
-        let gap = start.gap.map(|reason| Waiting::Gap {
+        let mut queue = VecDeque::new();
+        if query.positions {
+            let is_after = matches!(query.start, Start::Cursor(_)) && start.gap.is_none();
+            let at = if is_after {
+                self.received_at(start.after).await?
+            } else {
+                None
+            };
+            queue.push_back(Waiting::Position(at));
+        }
+        queue.extend(start.gap.map(|reason| Waiting::Gap {
             from: 0,
             to: 0,
             reason,
-        });
+        }));
         Ok(Watcher {
             after: start.after,
             sent: start.after,
             since: start.since,
-            queue: gap.into_iter().collect(),
+            queue,
             committed,
             presence: self.devices.revision(),
             presence_seen: None,
             wanted: HashMap::new(),
+            told: (start.after, Instant::now()),
             query,
             viewer: self.viewer(),
             service: self.clone(),
@@ -143,7 +177,7 @@ impl Watcher {
     pub async fn next(&mut self) -> Result<Option<WatchEvent>, ServiceError> {
         let shutdown = self.service.shutdown.clone();
         loop {
-            if shutdown.is_triggered() {
+            if shutdown.is_triggered() && !(self.query.part && self.is_behind()) {
                 return Ok(None);
             }
             if let Some(waiting) = self.queue.pop_front() {
@@ -152,18 +186,32 @@ impl Watcher {
             self.sent = self.after;
             self.take_presence();
             self.take_messages().await?;
-            if !self.queue.is_empty() || *self.committed.borrow() > self.after {
+            if self.is_behind() {
+                continue;
+            }
+            if self.has_moved() {
+                self.queue.push_back(Waiting::Position(None));
                 continue;
             }
             let with_presence = self.query.presence;
             tokio::select! {
-                () = shutdown.triggered() => return Ok(None),
+                () = shutdown.triggered() => {}
                 changed = self.committed.changed() => if changed.is_err() { return Ok(None) },
                 changed = self.presence.changed(), if with_presence => {
                     if changed.is_err() { return Ok(None) }
                 }
             }
         }
+    }
+
+    fn is_behind(&self) -> bool {
+        !self.queue.is_empty() || *self.committed.borrow() > self.after
+    }
+
+    /// Whether its position is to be told, because no message has told it for some time.
+    fn has_moved(&self) -> bool {
+        let (told, at) = self.told;
+        self.query.positions && self.sent > told && at.elapsed() >= TELL_EVERY
     }
 
     /// Events that wait for the consumer.
@@ -176,6 +224,7 @@ impl Watcher {
         match waiting {
             Waiting::Message(stored) => {
                 self.sent = stored.sequence;
+                self.told.0 = stored.sequence;
                 WatchEvent::Message(Box::new(self.viewer.view(stored)))
             }
             Waiting::Presence(device) => WatchEvent::Presence(Box::new(self.service.view(device))),
@@ -183,6 +232,14 @@ impl Watcher {
                 self.sent = self.sent.max(to);
                 self.service.metrics.gaps.inc();
                 WatchEvent::Gap { from, to, reason }
+            }
+            Waiting::Position(received_at) => {
+                self.told = (self.sent, Instant::now());
+                let cursor = self.cursor();
+                WatchEvent::Position {
+                    cursor,
+                    received_at,
+                }
             }
         }
     }
@@ -202,11 +259,19 @@ impl Watcher {
             }
             None => self.service.devices.after(None, usize::MAX),
         };
+        let is_first = self.presence_seen.is_none();
         self.presence_seen = Some(revision);
-        let query = &self.query.devices;
+        let (query, known) = (&self.query.devices, &self.service.devices);
+        // Of a device that went to another member, the other one tells.
+        let is_ours = |device: &Device| {
+            !self.query.part
+                || known.is_watched(&device.id)
+                || !is_first && device.presence.state == State::Offline
+        };
         let wanted = devices
             .into_iter()
-            .filter(|device| query.is_empty() || query.contains(&*device.id));
+            .filter(|device| query.is_empty() || query.contains(&*device.id))
+            .filter(is_ours);
         self.queue.extend(wanted.map(Waiting::Presence));
     }
 
