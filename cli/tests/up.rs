@@ -328,7 +328,6 @@ fn a_password_reaches_the_server_from_a_secrets_directory_or_the_environment() {
     }
 }
 
-/// Both are written to the device's own topics, so that one command comes back as data.
 #[test]
 fn commands_reach_the_device_and_every_message_reaches_the_sink() {
     let server = Mosquitto::start();
@@ -352,28 +351,27 @@ fn commands_reach_the_device_and_every_message_reaches_the_sink() {
         "--sink",
         &sink,
         "--allow-publish",
-        "robots/{device}/joints",
+        "robots/{device}/cmd",
     ];
     let mut up = Running::start(&arguments);
     let http = up.address("http://");
     server.publish("robots/r1/status", "online", true);
     assert_eq!(event(&mut up, "device_online")["device"], "plant-a/r1");
-    let command = |topic: &str| {
-        let body = json!({"topic": topic, "payload": {"axis1": 12.5}}).to_string();
-        post(http, "/v1/devices/plant-a%2Fr1/commands", &body)
-    };
-    // Its monitor is not connected at once.
-    eventually("the command is taken", || {
-        let (status, _) = command("robots/r1/joints")?;
-        (status == 200).then_some(())
-    });
-    let message = eventually("the sink has it", || {
+    let message = eventually("the sink has a message", || {
+        server.publish("robots/r1/joints", "{\"axis1\":12.5}", false);
         let key = "akri-mqtt:latest:plant-a/r1";
         let answer = redis.ask(&["HGET", key, "robots/r1/joints"]);
         serde_json::from_str::<Value>(answer.first()?).ok()
     });
     assert_eq!(message["payload"], json!({"axis1": 12.5}));
-    for topic in ["robots/r2/joints", "robots/r1/cmd"] {
+    // Retained, so that the device may come later.
+    let command = |topic: &str| {
+        let body = json!({"topic": topic, "payload": "home", "retain": true});
+        post(http, "/v1/devices/plant-a%2Fr1/commands", &body.to_string())
+    };
+    assert_eq!(command("robots/r1/cmd").unwrap().0, 200);
+    assert_eq!(server.retained("robots/r1/cmd"), "home");
+    for topic in ["robots/r2/cmd", "robots/r1/joints"] {
         let (status, problem) = command(topic).unwrap();
         assert_eq!(status, 403, "{topic}");
         assert_eq!(problem["type"], "urn:akri-mqtt:problem:topic-not-allowed");

@@ -47,6 +47,31 @@ impl Mosquitto {
         assert!(command.status().unwrap().success());
     }
 
+    /// What the server keeps for a topic.
+    pub fn retained(&self, topic: &str) -> String {
+        let port = self.address().port().to_string();
+        let output = Command::new("mosquitto_sub")
+            .args([
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &port,
+                "-C",
+                "1",
+                "-W",
+                "20",
+                "-t",
+                topic,
+            ])
+            .args(&self.login)
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .trim_end()
+            .to_owned()
+    }
+
     fn publisher(&self) -> Command {
         let port = self.address().port().to_string();
         let mut command = Command::new("mosquitto_pub");
