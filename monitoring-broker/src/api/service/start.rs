@@ -86,7 +86,10 @@ impl Service {
             None => self.store.read(move |r| r.blocks_after(before)).await?,
         };
         for record in blocks.iter().flat_map(|block| block.records()) {
-            let (at, record) = record?;
+            // Behind what is damaged nothing is known; the stream itself tells of it.
+            let Ok((at, record)) = record else {
+                return Ok(None);
+            };
             if at >= sequence {
                 return Ok((at == sequence).then(|| timestamp(record.time)));
             }
