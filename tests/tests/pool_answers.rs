@@ -125,8 +125,8 @@ impl Watched {
 }
 
 struct Pool {
-    server: Mosquitto,
     members: Vec<Member>,
+    server: Mosquitto,
     shared: tempfile::TempDir,
 }
 
