@@ -123,6 +123,19 @@ impl TestPod {
         }
     }
 
+    /// As [`Self::ask`], again if the way through the API server broke: for what may be asked twice.
+    async fn asked<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        path: &str,
+        body: &impl serde::Serialize,
+    ) -> T {
+        until(&format!("{}: {path}", self.name), SOON, async || {
+            self.ask(method, path, body).await
+        })
+        .await
+    }
+
     async fn told<T: DeserializeOwned>(&self, path: &str, body: &impl serde::Serialize) -> T {
         self.ask("POST", path, body)
             .await
@@ -154,9 +167,7 @@ impl TestPod {
 
     /// Its processes.
     pub async fn processes(&self) -> BTreeMap<String, State> {
-        self.ask("GET", "/processes", &())
-            .await
-            .unwrap_or_else(|error| panic!("{error}"))
+        self.asked("GET", "/processes", &()).await
     }
 
     /// Runs a command in it to its end.
@@ -188,7 +199,8 @@ impl TestPod {
 
     async fn fetch_as(&self, address: SocketAddr, path: &str, tls: Option<Tls>) -> Fetched {
         let path = path.to_owned();
-        self.told("/fetch", &Fetch { address, path, tls }).await
+        self.asked("POST", "/fetch", &Fetch { address, path, tls })
+            .await
     }
 
     /// Fetches JSON from inside the cluster; `Null` while there is none.

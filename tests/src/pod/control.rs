@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 
 use anyhow::Context as _;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
@@ -59,6 +61,14 @@ pub fn routes() -> Router {
         .route("/node/kill/{container}", post(kill_container))
         .route("/node/resident/{container}", get(resident))
         .with_state(Processes::default())
+        .layer(axum::middleware::map_response(one_request))
+}
+
+/// Addresses of pods come again: the API server must not send to the next pod on a connection to this one.
+async fn one_request(mut response: Response) -> Response {
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
+    response
 }
 
 async fn list(State(all): State<Processes>) -> Json<BTreeMap<String, processes::State>> {
