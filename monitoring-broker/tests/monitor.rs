@@ -3,8 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -14,46 +12,8 @@ use akri_mqtt_monitoring_broker::{Monitor, MonitorOptions};
 use akri_mqtt_runtime::{Health, Shutdown, Tasks, metrics};
 use tokio::sync::watch;
 
-/// A Mosquitto of its own; it ends with this.
-struct Server {
-    child: Child,
-    port: u16,
-}
-
-impl Server {
-    async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
-        let mut command = Command::new("mosquitto");
-        command
-            .args(["-p", &port.to_string()])
-            .stderr(Stdio::null());
-        let child = command.spawn().unwrap();
-        let server = Self { child, port };
-        eventually("mosquitto answers", || {
-            TcpStream::connect(("127.0.0.1", port)).is_ok()
-        })
-        .await;
-        server
-    }
-
-    /// Publishes with QoS 1 and waits for the answer.
-    fn publish(&self, topic: &str, payload: &str) {
-        let port = self.port.to_string();
-        let mut command = Command::new("mosquitto_pub");
-        command.args(["-h", "127.0.0.1", "-p", &port, "-q", "1"]);
-        let status = command.args(["-t", topic, "-m", payload]).status();
-        assert!(status.unwrap().success());
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+mod support;
+use support::Mosquitto;
 
 async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
@@ -64,7 +24,7 @@ async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 struct Bench {
-    server: Server,
+    server: Mosquitto,
     monitor: Monitor,
     registry: metrics::Registry,
     credentials: watch::Receiver<Credentials>,
@@ -74,7 +34,7 @@ struct Bench {
 
 impl Bench {
     async fn start() -> Self {
-        let server = Server::start().await;
+        let server = Mosquitto::start("", "");
         let data = tempfile::tempdir().unwrap();
         let tasks = Arc::new(Tasks::new(Shutdown::new()));
         let options = MonitorOptions::new(data.path());

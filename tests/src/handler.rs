@@ -2,7 +2,7 @@
 //! In: flags. Out: the process, everything it has logged, and the answers of its admin port.
 
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::binary::binary;
 use crate::http;
+use crate::port::free_address;
 
 /// How long a process may take to do what it is waited for.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -117,13 +118,6 @@ fn collect(stream: impl std::io::Read + Send + 'static, log: &Arc<Mutex<String>>
             log.push('\n');
         }
     });
-}
-
-/// An address of this machine that was free a moment ago.
-#[allow(clippy::expect_used)]
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    listener.local_addr().expect("it is bound")
 }
 
 impl HandlerProcess {

@@ -15,6 +15,7 @@ pub mod monitor;
 pub mod mosquitto;
 pub mod pod;
 pub mod pool;
+pub mod port;
 pub mod proxy;
 pub mod scene;
 pub mod servers;

@@ -2,7 +2,6 @@
 //! environment would name them. Out: the process and the answers of its HTTP port.
 
 use std::collections::BTreeSet;
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use akri_mqtt_proto::akri::Device;
 
 use crate::binary::binary;
 use crate::http;
+use crate::port::free_address;
 
 /// How long a condition may take to become true.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -40,9 +40,7 @@ impl MonitorProcess {
         change: impl FnOnce(&mut Command),
     ) -> Self {
         let data = tempfile::tempdir().expect("a directory can be made");
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        let address = listener.local_addr().expect("it is bound");
-        drop(listener);
+        let address = free_address();
         let mut command = Command::new(binary(
             "akri-mqtt-monitoring-broker",
             "akri-mqtt-monitoring-broker",

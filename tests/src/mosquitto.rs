@@ -11,7 +11,7 @@
 use std::{
     fmt::Write as _,
     io,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -22,6 +22,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::certificates::ServerCertificate;
+use crate::port::free_port;
 
 /// What to install when the program is missing.
 const MISSING: &str =
@@ -355,16 +356,6 @@ pub fn url(scheme: Scheme, address: SocketAddr) -> ServerUrl {
         port: address.port(),
         path: String::new(),
     }
-}
-
-/// A port that was free a moment ago.
-///
-/// # Panics
-/// When the loopback has no free port.
-#[must_use]
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("its address").port()
 }
 
 /// Debian keeps the server outside the path of ordinary users.

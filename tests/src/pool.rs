@@ -21,7 +21,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::binary::binary;
 use crate::http;
-use crate::mosquitto::free_port;
+use crate::port::free_address;
 
 const NAME: &str = "akri-mqtt-monitoring-broker";
 const LIMIT: Duration = Duration::from_secs(60);
@@ -49,8 +49,8 @@ impl Member {
     pub fn new(number: usize) -> Self {
         Self {
             name: format!("member-{number}"),
-            http: SocketAddr::from(([127, 0, 0, 1], free_port())),
-            grpc: SocketAddr::from(([127, 0, 0, 1], free_port())),
+            http: free_address(),
+            grpc: free_address(),
             data: tempfile::tempdir().unwrap(),
             child: None,
         }

@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
 use crate::certificates::ServerCertificate;
-use crate::mosquitto::free_port;
+use crate::port::free_port;
 
 /// Both start in less than a second; a loaded machine needs longer.
 const START_LIMIT: Duration = Duration::from_secs(60);

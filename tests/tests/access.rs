@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use akri_mqtt_tests::binary::binary;
 use akri_mqtt_tests::certificates::Authority;
-use akri_mqtt_tests::mosquitto::free_port;
+use akri_mqtt_tests::port::free_port;
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(60);

@@ -19,7 +19,8 @@ use akri_mqtt_proto::monitoring::watch_response::Event;
 use akri_mqtt_proto::monitoring::{WatchRequest, WatchResponse};
 use akri_mqtt_tests::binary::binary;
 use akri_mqtt_tests::http;
-use akri_mqtt_tests::mosquitto::{Config, Mosquitto, free_port};
+use akri_mqtt_tests::mosquitto::{Config, Mosquitto};
+use akri_mqtt_tests::port::free_address;
 use tonic::Streaming;
 use tonic::transport::Endpoint;
 
@@ -50,7 +51,7 @@ struct Broker {
 impl Broker {
     fn start(server: &Mosquitto) -> Self {
         let data = tempfile::tempdir().unwrap();
-        let [http, grpc] = [free_port(), free_port()].map(|port| ([127, 0, 0, 1], port).into());
+        let [http, grpc] = [free_address(), free_address()];
         let child = Command::new(binary(NAME, NAME))
             .args(["--http", &SocketAddr::to_string(&http)])
             .args(["--grpc", &SocketAddr::to_string(&grpc)])

@@ -21,7 +21,8 @@ use akri_mqtt_proto::monitoring::watch_response::Event;
 use akri_mqtt_proto::monitoring::{Message, WatchRequest};
 use akri_mqtt_tests::binary::binary;
 use akri_mqtt_tests::http;
-use akri_mqtt_tests::mosquitto::{Config, Mosquitto, free_port};
+use akri_mqtt_tests::mosquitto::{Config, Mosquitto};
+use akri_mqtt_tests::port::free_address;
 use akri_mqtt_tests::proxy::{Direction, PacketType, Proxy, When};
 
 const NAME: &str = "akri-mqtt-monitoring-broker";
@@ -39,8 +40,7 @@ struct Broker {
 
 impl Broker {
     fn start(server: SocketAddr, qos: u8) -> Self {
-        let port = || SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let (http, grpc) = (port(), port());
+        let (http, grpc) = (free_address(), free_address());
         let data = tempfile::tempdir().unwrap();
         let child = spawn(server, http, grpc, data.path(), qos);
         Self {

@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 use akri_mqtt_tests::binary::binary;
 use akri_mqtt_tests::devices::publish;
 use akri_mqtt_tests::http;
-use akri_mqtt_tests::mosquitto::{Config, Mosquitto, free_port};
+use akri_mqtt_tests::mosquitto::{Config, Mosquitto};
+use akri_mqtt_tests::port::{free_address, free_port};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -78,8 +79,7 @@ struct Scene {
 impl Scene {
     fn start() -> Self {
         let server = Mosquitto::start(Config::default());
-        let port = || SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let (http, grpc) = (port(), port());
+        let (http, grpc) = (free_address(), free_address());
         let data = tempfile::tempdir().unwrap();
         let name = "akri-mqtt-monitoring-broker";
         let broker = Program::start(

@@ -17,7 +17,8 @@ use akri_mqtt_session::{ErrorKind, MemoryState, Options, Publish, Subscription, 
 use akri_mqtt_tests::{
     certificates::Authority,
     clients::{Publisher, Watched, eventually, options},
-    mosquitto::{Config, Mosquitto, free_port, url},
+    mosquitto::{Config, Mosquitto, url},
+    port::free_address,
     proxy::{Direction, OldServer, PacketType, Proxy},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -270,7 +271,7 @@ async fn unknown_host_and_closed_port_are_named() {
     let mut watched = with(options(vec![nowhere], "dns"), Credentials::default());
     let text = fails_with(&mut watched, ErrorKind::Dns).await;
     assert!(text.contains("nowhere.invalid"), "{text}");
-    let closed = url(Scheme::Tcp, ([127, 0, 0, 1], free_port()).into());
+    let closed = url(Scheme::Tcp, free_address());
     let mut watched = with(options(vec![closed], "closed"), Credentials::default());
     fails_with(&mut watched, ErrorKind::ConnectionRefused).await;
 }

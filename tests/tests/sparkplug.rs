@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 
 use akri_mqtt_tests::binary::binary;
 use akri_mqtt_tests::http;
-use akri_mqtt_tests::mosquitto::{Config, Mosquitto, free_port};
+use akri_mqtt_tests::mosquitto::{Config, Mosquitto};
+use akri_mqtt_tests::port::free_address;
 use serde_json::{Value, json};
 
 const NAME: &str = "akri-mqtt-monitoring-broker";
@@ -31,7 +32,7 @@ struct Broker {
 
 impl Broker {
     fn start(server: SocketAddr) -> Self {
-        let http = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let http = free_address();
         let data = tempfile::tempdir().unwrap();
         Self {
             child: spawn(server, http, data.path()),

@@ -72,6 +72,13 @@ impl Lines {
     }
 }
 
+/// A port below those that the system gives by itself, or somebody else could get it first.
+fn free_port() -> u16 {
+    let mut ports = std::iter::repeat_with(|| rand::random_range(10_000..30_000));
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    ports.find(is_free).unwrap()
+}
+
 /// A Mosquitto of its own.
 pub struct Mosquitto {
     directory: tempfile::TempDir,
@@ -83,9 +90,7 @@ impl Mosquitto {
     /// Further lines of configuration; `ACL` stands for the path of an access list with the second text.
     pub fn start(lines: &str, acl: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
+        let port = free_port();
         let access = directory.path().join("acl");
         std::fs::write(&access, acl).unwrap();
         // It drops its privileges and reads the list again.

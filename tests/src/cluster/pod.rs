@@ -250,9 +250,7 @@ impl TestPod {
 
     /// What the test Agent in it has seen.
     pub async fn seen(&self) -> Seen {
-        self.ask("GET", "/agent/seen", &())
-            .await
-            .unwrap_or_else(|error| panic!("{error}"))
+        self.asked("GET", "/agent/seen", &()).await
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use akri_mqtt_tests::binary::binary;
 use akri_mqtt_tests::http;
-use akri_mqtt_tests::mosquitto::{Config, Mosquitto, free_port};
+use akri_mqtt_tests::mosquitto::{Config, Mosquitto};
+use akri_mqtt_tests::port::free_address;
 
 const NAME: &str = "akri-mqtt-monitoring-broker";
 pub const LIMIT: Duration = Duration::from_secs(90);
@@ -27,7 +28,7 @@ impl Broker {
     pub async fn start(sinks: &[String], arguments: &[&str]) -> Self {
         let mosquitto = Mosquitto::start(Config::new().line("message_size_limit 0"));
         let directory = tempfile::tempdir().unwrap();
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let address = free_address();
         let mut all: Vec<String> = arguments.iter().map(|&text| text.to_owned()).collect();
         for sink in sinks {
             all.extend(["--sink".to_owned(), sink.clone()]);
