@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use akri_mqtt_core::pool::Member;
 use akri_mqtt_proto::monitoring::monitoring_client::MonitoringClient;
+use akri_mqtt_proto::monitoring::{WatchRequest, WatchResponse};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -15,7 +16,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_util::either::Either;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 use tower::service_fn;
 
 use super::metrics::{ForwardMetrics, Outcome};
@@ -91,20 +92,16 @@ impl Link {
     ///
     /// # Errors
     /// As [`Link::call`].
-    pub(super) async fn open<Q, A, F>(
+    pub(super) async fn watch(
         &self,
         caller: &Caller,
         within: Duration,
-        query: Q,
-        ask: impl FnOnce(Client, Request<Q>) -> F,
-    ) -> Result<A, ServiceError>
-    where
-        F: Future<Output = Result<Response<A>, Status>>,
-    {
+        query: WatchRequest,
+    ) -> Result<Streaming<WatchResponse>, ServiceError> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let channel = self.streams.get(turn % STREAMS).unwrap_or(&self.calls);
         let request = self.request(caller, query)?;
-        self.answer(within, ask(client(channel), request)).await
+        self.answer(within, client(channel).watch(request)).await
     }
 
     async fn answer<A>(

@@ -22,7 +22,7 @@ use crate::pool::Live;
 const OPEN_WITHIN: Duration = Duration::from_secs(2);
 /// A member whose part cannot be had for so long is told as a gap, even if it lives.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Between two attempts.
+/// Before each attempt to go on.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// What comes of a part.
@@ -144,20 +144,16 @@ impl Part {
             if !is_there {
                 return None;
             }
-            if self.connect().await.is_err() {
-                sleep(PAUSE).await;
-            }
+            // Also before the first of them: a member may end each stream as soon as it has begun.
+            sleep(PAUSE).await;
+            // What went wrong shows in that nothing is open.
+            let _ = self.connect().await;
         }
     }
 
     async fn connect(&mut self) -> Result<(), ServiceError> {
         let request = wire::watch_request(&self.query, self.start.clone());
-        let opened = self.link.open(
-            &self.caller,
-            OPEN_WITHIN,
-            request,
-            |mut client, request| async move { client.watch(request).await },
-        );
+        let opened = self.link.watch(&self.caller, OPEN_WITHIN, request);
         self.open = Some(opened.await?);
         Ok(())
     }

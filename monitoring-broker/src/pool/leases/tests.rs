@@ -158,7 +158,9 @@ impl One {
 
     async fn stop(self) {
         self.pool.leave();
+        let begun = Instant::now();
         while self.server.shares().contains_key(self.name) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{}", self.name);
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         self.pool.left();
