@@ -159,6 +159,7 @@ fn tests(metadata: &Metadata, ci: bool) -> anyhow::Result<String> {
         tools::redis()?;
         tools::postgresql()?;
         tools::faketime()?;
+        tools::prometheus()?;
         let python = tools::python(metadata)?;
         Ok((
             python,

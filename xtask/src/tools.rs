@@ -32,6 +32,7 @@ pub fn prepare_all() -> anyhow::Result<()> {
     println!("redis       {}", redis()?.display());
     println!("postgresql  {}", postgresql()?.display());
     println!("faketime    {}", faketime()?.display());
+    println!("prometheus  {}", prometheus()?.display());
     println!("python      {}", python(&metadata)?.display());
     println!("node        {}", node_modules(&metadata)?.display());
     println!("chromium    {}", chromium()?.display());
@@ -73,6 +74,12 @@ pub fn postgresql() -> anyhow::Result<PathBuf> {
 /// What gives a process another clock than the machine's.
 pub fn faketime() -> anyhow::Result<PathBuf> {
     needed("faketime", "faketime")
+}
+
+/// Prometheus with the tool that checks its rules.
+pub fn prometheus() -> anyhow::Result<PathBuf> {
+    needed("promtool", "prometheus")?;
+    needed("prometheus", "prometheus")
 }
 
 /// The browser that the dashboard is looked at with.
