@@ -1,5 +1,5 @@
-//! The stored form of a committed batch. In: messages with their topic numbers. Out: one record of
-//! bytes with the sorted topic numbers beside it, and the messages back from such a record.
+//! The stored form of messages that were committed together. In: messages with their topic numbers. Out: records of
+//! bytes with the sorted topic numbers beside them, and the messages back from such a record.
 //! Knows neither SQL nor what a topic number stands for.
 
 use bytes::{Buf as _, Bytes};
@@ -9,10 +9,14 @@ use super::StoreError;
 /// The topic number of a message that carries device and topic itself, because the catalog is full.
 pub const INLINE: u32 = 0;
 
+/// Messages in a block: whoever looks for one reads no more than these.
+const MESSAGES: usize = 64;
+
 const QOS: u8 = 0b0000_0011;
 const RETAINED: u8 = 0b0000_0100;
 const DUPLICATE: u8 = 0b0000_1000;
 const PROPERTIES: u8 = 0b0001_0000;
+const PREVIOUS: u8 = 0b0010_0000;
 
 /// MQTT 5 properties that are kept with a message (MQTT 5.0, 3.3.2.3).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +38,8 @@ pub struct Record {
     pub topic: u32,
     /// Device and topic of an [`INLINE`] record.
     pub inline: Option<(String, String)>,
+    /// Sequence of the message before it with the same number; 0: there is none, or it is not known.
+    pub previous: u64,
     /// Nanoseconds since 1970.
     pub time: i64,
     /// 0, 1 or 2.
@@ -48,7 +54,7 @@ pub struct Record {
     pub payload: Bytes,
 }
 
-/// A committed batch: messages of the sequences `first` to `last`.
+/// A part of a committed batch: messages of the sequences `first` to `last`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
     /// Sequence of the first message.
@@ -66,14 +72,26 @@ pub struct Block {
 }
 
 impl Block {
-    /// Encodes a batch; `None` if it is empty.
+    /// Encodes a batch, in as many blocks as it needs.
+    pub fn encode_all(first: u64, records: &[Record]) -> Vec<Self> {
+        let (mut blocks, mut next) = (Vec::new(), first);
+        for part in records.chunks(MESSAGES) {
+            if let Some(block) = Self::encode(next, part) {
+                next = block.last.saturating_add(1);
+                blocks.push(block);
+            }
+        }
+        blocks
+    }
+
+    /// Encodes one block; `None` if it would be empty.
     pub fn encode(first: u64, records: &[Record]) -> Option<Self> {
         let count = u64::try_from(records.len()).ok()?;
         let mut data = Vec::with_capacity(4 + records.iter().map(size_hint).sum::<usize>());
         data.extend_from_slice(&[0; 4]);
         let mut before = 0;
-        for record in records {
-            put_record(&mut data, record, before);
+        for (sequence, record) in (first..).zip(records) {
+            put_record(&mut data, record, sequence, before);
             before = record.time;
         }
         let sum = crc32fast::hash(data.get(4..)?);
@@ -172,7 +190,7 @@ impl Iterator for Records {
         }
         let sequence = self.next;
         let record = if self.intact {
-            take_record(&mut self.data, self.time)
+            take_record(&mut self.data, sequence, self.time)
         } else {
             None
         };
@@ -199,7 +217,7 @@ fn size_hint(record: &Record) -> usize {
     record.payload.len() + 24
 }
 
-fn put_record(out: &mut Vec<u8>, record: &Record, before: i64) {
+fn put_record(out: &mut Vec<u8>, record: &Record, sequence: u64, before: i64) {
     put_number(out, u64::from(record.topic));
     if let Some((device, topic)) = &record.inline {
         put_bytes(out, device.as_bytes());
@@ -210,14 +228,21 @@ fn put_record(out: &mut Vec<u8>, record: &Record, before: i64) {
     flags |= if record.retained { RETAINED } else { 0 };
     flags |= if record.duplicate { DUPLICATE } else { 0 };
     flags |= record.properties.as_ref().map_or(0, |_| PROPERTIES);
+    // Nothing comes before itself.
+    let distance = sequence.saturating_sub(record.previous);
+    let has_previous = record.previous > 0 && distance > 0;
+    flags |= if has_previous { PREVIOUS } else { 0 };
     out.push(flags);
+    if has_previous {
+        put_number(out, distance);
+    }
     if let Some(properties) = &record.properties {
         put_properties(out, properties);
     }
     put_bytes(out, &record.payload);
 }
 
-fn take_record(data: &mut Bytes, before: i64) -> Option<Record> {
+fn take_record(data: &mut Bytes, sequence: u64, before: i64) -> Option<Record> {
     let topic = u32::try_from(get_number(data)?).ok()?;
     let inline = if topic == INLINE {
         Some((get_text(data)?, get_text(data)?))
@@ -226,6 +251,11 @@ fn take_record(data: &mut Bytes, before: i64) -> Option<Record> {
     };
     let time = before.wrapping_add(unzigzag(get_number(data)?));
     let flags = data.try_get_u8().ok()?;
+    let previous = if flags & PREVIOUS == 0 {
+        0
+    } else {
+        sequence.checked_sub(get_number(data)?)?
+    };
     let properties = if flags & PROPERTIES == 0 {
         None
     } else {
@@ -234,6 +264,7 @@ fn take_record(data: &mut Bytes, before: i64) -> Option<Record> {
     Some(Record {
         topic,
         inline,
+        previous,
         time,
         qos: flags & QOS,
         retained: flags & RETAINED != 0,
@@ -378,6 +409,7 @@ mod tests {
             .prop_map(|(topic, time, qos, flags, properties, payload)| Record {
                 topic,
                 inline: (topic == INLINE).then(|| ("s/d".to_owned(), "t/é".to_owned())),
+                previous: u64::from(topic % 3),
                 time,
                 qos,
                 retained: flags.0,

@@ -19,12 +19,25 @@ pub struct Topic {
     pub name: Arc<str>,
     /// Sequence of its latest message; 0: none is committed yet.
     pub last: u64,
+    /// The same, of what is about to be committed as well.
+    pub newest: u64,
     /// Time of its latest message.
     pub last_time: i64,
     /// The latest message has outlived its block and has a row of its own.
     pub kept: bool,
     /// `last` is newer than what is saved.
     pub dirty: bool,
+}
+
+/// What a message gets from the catalog.
+#[derive(Clone, Copy, Debug)]
+pub struct Numbered {
+    /// Of its topic, or [`INLINE`] if there is no room.
+    pub number: u32,
+    /// The message before it of the same topic, or 0.
+    pub previous: u64,
+    /// Its topic was not known.
+    pub is_new: bool,
 }
 
 /// All topics of all devices.
@@ -34,6 +47,9 @@ pub struct Catalog {
     devices: HashMap<Arc<str>, HashMap<Arc<str>, u32>>,
     served: BTreeSet<Arc<str>>,
     highest: u32,
+    /// The last message to which no later one of its topic points: it carries its topic itself, or was stored by a
+    /// version that did not write down which message came before.
+    pub unlinked: u64,
 }
 
 impl Catalog {
@@ -47,26 +63,41 @@ impl Catalog {
         self.topics.insert(number, topic);
     }
 
-    /// The number of a topic, and whether it is new; [`INLINE`] if there is no room.
-    pub fn number(&mut self, device: &Arc<str>, name: &Arc<str>) -> (u32, bool) {
+    /// The number of the topic of a message that is about to be committed.
+    pub fn number(&mut self, device: &Arc<str>, name: &Arc<str>, sequence: u64) -> Numbered {
         let known = self.devices.get(device).and_then(|topics| topics.get(name));
-        if let Some(number) = known {
-            return (*number, false);
+        if let Some((number, topic)) =
+            known.and_then(|known| Some((*known, self.topics.get_mut(known)?)))
+        {
+            return Numbered {
+                number,
+                previous: std::mem::replace(&mut topic.newest, sequence),
+                is_new: false,
+            };
         }
         if self.topics.len() >= MOST_TOPICS || self.highest == u32::MAX {
-            return (INLINE, false);
+            return Numbered {
+                number: INLINE,
+                previous: 0,
+                is_new: false,
+            };
         }
         let number = self.highest + 1;
         let topic = Topic {
             device: Arc::clone(device),
             name: Arc::clone(name),
             last: 0,
+            newest: sequence,
             last_time: 0,
             kept: false,
             dirty: false,
         };
         self.restore(number, topic);
-        (number, true)
+        Numbered {
+            number,
+            previous: 0,
+            is_new: true,
+        }
     }
 
     /// The topic of a number.

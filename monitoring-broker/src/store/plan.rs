@@ -9,7 +9,7 @@ use rusqlite::{CachedStatement, Transaction};
 use tokio::sync::oneshot;
 
 use super::block::{Block, INLINE, Record};
-use super::catalog::Catalog;
+use super::catalog::{Catalog, Numbered};
 use super::cursors::{self, Cursors, Unsaved};
 use super::queue::Item;
 use super::session::PacketIds;
@@ -26,7 +26,9 @@ enum Packet {
 #[derive(Default)]
 pub struct Plan {
     /// The messages.
-    pub block: Option<Arc<Block>>,
+    pub blocks: Vec<Arc<Block>>,
+    /// The last message that no later one of its topic can point at.
+    unlinked: Option<u64>,
     /// Topics that were met for the first time.
     new_topics: BTreeSet<u32>,
     /// Topic, sequence and time of each message, in order.
@@ -69,7 +71,8 @@ impl Plan {
                 Item::Sync(done) => plan.done.push(done),
             }
         }
-        plan.block = Block::encode(next, &records).map(Arc::new);
+        let blocks = Block::encode_all(next, &records).into_iter();
+        plan.blocks = blocks.map(Arc::new).collect();
         plan
     }
 
@@ -96,13 +99,20 @@ impl Plan {
             self.packets.push(Packet::Insert(ids, packet));
         }
         for device in arrival.devices.iter() {
-            let (topic, is_new) = catalog.number(device, &arrival.topic);
+            let sequence = next.saturating_add(u64::try_from(records.len()).unwrap_or(u64::MAX));
+            let Numbered {
+                number: topic,
+                previous,
+                is_new,
+            } = catalog.number(device, &arrival.topic, sequence);
             if is_new {
                 self.new_topics.insert(topic);
             }
             let inline = (topic == INLINE).then(|| (device.to_string(), arrival.topic.to_string()));
-            self.unnumbered += u64::from(inline.is_some());
-            let sequence = next.saturating_add(u64::try_from(records.len()).unwrap_or(u64::MAX));
+            if inline.is_some() {
+                self.unnumbered += 1;
+                self.unlinked = Some(sequence);
+            }
             self.touched.push((topic, sequence, arrival.time));
             if arrival.is_observed {
                 let topic = Arc::clone(&arrival.topic);
@@ -112,6 +122,7 @@ impl Plan {
             records.push(Record {
                 topic,
                 inline,
+                previous,
                 time: arrival.time,
                 qos: arrival.qos,
                 retained: arrival.retained,
@@ -124,7 +135,7 @@ impl Plan {
 
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.block.is_none()
+        self.blocks.is_empty()
             && self.packets.is_empty()
             && self.devices.is_empty()
             && self.cursors.is_empty()
@@ -138,7 +149,9 @@ impl Plan {
         time_high: i64,
     ) -> rusqlite::Result<()> {
         self.write_topics(transaction, catalog)?;
-        if let Some(block) = &self.block {
+        let mut time_high = time_high;
+        for block in &self.blocks {
+            time_high = time_high.max(block.time_max);
             let sql = "INSERT INTO blocks(first, last, time_min, time_max, time_high, topics, data)
                        VALUES(?, ?, ?, ?, ?, ?, ?)";
             transaction.prepare_cached(sql)?.execute((
@@ -146,10 +159,14 @@ impl Plan {
                 block.last,
                 block.time_min,
                 block.time_max,
-                time_high.max(block.time_max),
+                time_high,
                 block.encoded_topics(),
                 block.data.as_ref(),
             ))?;
+        }
+        if let Some(sequence) = self.unlinked {
+            let sql = "UPDATE meta SET value=? WHERE key='unlinked'";
+            transaction.prepare_cached(sql)?.execute([sequence])?;
         }
         self.write_packets(transaction)?;
         cursors::write(transaction, &self.cursors)?;
@@ -206,6 +223,7 @@ impl Plan {
     /// Brings the memory to what was committed.
     pub fn apply(&self, catalog: &mut Catalog, cursors: &mut Cursors) {
         cursors.saved(&self.cursors);
+        catalog.unlinked = self.unlinked.unwrap_or(catalog.unlinked);
         for (number, sequence, time) in &self.touched {
             if let Some(topic) = catalog.get_mut(*number) {
                 topic.last = *sequence;

@@ -14,8 +14,10 @@ use super::{StoreError, directory};
 
 /// "akri" in ASCII: tells our databases from others (SQLite's `application_id`).
 const APPLICATION: i64 = 0x616b_7269;
-/// Version of the tables (SQLite's `user_version`).
-const VERSION: i64 = 1;
+/// Version of the tables and of what is in them (SQLite's `user_version`). In version 1 messages did not point at the
+/// one before of their topic.
+const VERSION: i64 = 2;
+const OLDEST_VERSION: i64 = 1;
 const PAGE_CACHE_KIB: i64 = 512;
 
 const TABLES: &str = "
@@ -88,6 +90,8 @@ fn open(path: &Path) -> Result<Opened, StoreError> {
     let application: i64 = pragma(&connection, "application_id")?;
     if application == 0 {
         create(&mut connection)?;
+    } else if pragma(&connection, "user_version")? < VERSION {
+        upgrade(&mut connection)?;
     }
     let id = meta_text(&connection, "store_id")?
         .ok_or_else(|| StoreError::Damaged("it has no id".to_owned()))?;
@@ -109,9 +113,9 @@ fn check(connection: &Connection) -> Result<(), StoreError> {
         )));
     }
     let version: i64 = pragma(connection, "user_version")?;
-    if version != VERSION {
+    if !(OLDEST_VERSION..=VERSION).contains(&version) {
         return Err(StoreError::Unknown(format!(
-            "its version is {version}, this program knows {VERSION}"
+            "its version is {version}, this program knows {OLDEST_VERSION} to {VERSION}"
         )));
     }
     Ok(())
@@ -138,10 +142,22 @@ fn create(connection: &mut Connection) -> Result<(), StoreError> {
     let transaction = connection.transaction()?;
     transaction.execute_batch(TABLES)?;
     transaction.execute(
-        "INSERT INTO meta VALUES('store_id', ?1), ('next', 1), ('flushed', 0), ('time_high', 0)",
+        "INSERT INTO meta VALUES('store_id', ?1), ('next', 1), ('flushed', 0), ('time_high', 0), ('unlinked', 0)",
         [&id],
     )?;
     transaction.pragma_update(None, "application_id", APPLICATION)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+/// A program of the version before does not know this one's records, so the version says so from now on.
+fn upgrade(connection: &mut Connection) -> Result<(), StoreError> {
+    let transaction = connection.transaction()?;
+    transaction.execute(
+        "INSERT INTO meta SELECT 'unlinked', coalesce(max(last), 0) FROM blocks",
+        (),
+    )?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()?;
     Ok(())
@@ -174,6 +190,7 @@ fn meta_number(connection: &Connection, key: &str) -> Result<i64, StoreError> {
 
 fn restore(connection: Connection, id: String) -> Result<Opened, StoreError> {
     let mut catalog = Catalog::default();
+    catalog.unlinked = u64::try_from(meta_number(&connection, "unlinked")?).unwrap_or_default();
     restore_topics(&connection, &mut catalog)?;
     let flushed = meta_number(&connection, "flushed")?;
     restore_latest(&connection, &mut catalog, flushed)?;
@@ -218,6 +235,7 @@ fn restore_topics(connection: &Connection, catalog: &mut Catalog) -> Result<(), 
             device: std::sync::Arc::clone(&device),
             name: row.get(2)?,
             last: row.get(3)?,
+            newest: row.get(3)?,
             last_time: row.get(4)?,
             kept: false,
             dirty: false,
@@ -229,6 +247,7 @@ fn restore_topics(connection: &Connection, catalog: &mut Catalog) -> Result<(), 
     while let Some(row) = rows.next()? {
         if let Some(topic) = catalog.get_mut(row.get(0)?) {
             topic.last = row.get(1)?;
+            topic.newest = topic.last;
             topic.kept = true;
         }
     }
@@ -253,6 +272,7 @@ fn restore_latest(
             }
             if let Some(topic) = catalog.get_mut(record.topic) {
                 topic.last = sequence;
+                topic.newest = sequence;
                 topic.last_time = record.time;
                 topic.kept = false;
                 topic.dirty = true;

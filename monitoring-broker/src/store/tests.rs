@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod backwards;
 mod cursors;
 mod disk;
 mod retention;

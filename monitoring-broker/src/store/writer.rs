@@ -23,8 +23,8 @@ const FULL_PAUSE: Duration = Duration::from_millis(500);
 /// written to the log before.
 const FULL_ROUNDS: u32 = 16;
 const FULL_PAGES: u32 = 128;
-/// Blocks after which the latest messages' sequences are saved; bounds the work of the next start.
-const FLUSH_BLOCKS: u32 = 1_024;
+/// Batches after which the latest messages' sequences are saved; bounds the work of the next start.
+const FLUSH_BATCHES: u32 = 1_024;
 /// Room for SQLite's log and the reserve inside `--retain-bytes`.
 const OVERHEAD: u64 = 8 << 20;
 
@@ -166,27 +166,29 @@ impl Writer {
     /// After a commit: memory, streams, receipts.
     fn applied(&mut self, plan: Plan) {
         plan.apply(&mut self.shared.catalog_mut(), &mut self.shared.cursors());
-        if let Some(block) = &plan.block {
+        for block in &plan.blocks {
             if self.oldest.is_none() {
                 self.oldest = Some((block.first, block.time_max));
                 self.shared.oldest.store(block.first, Ordering::Release);
             }
             self.next = block.last + 1;
             self.time_high = self.time_high.max(block.time_max);
-            self.unflushed += 1;
             self.grown += u64::try_from(block.data.len()).unwrap_or(u64::MAX);
             let tail = self.shared.tail.lock();
             tail.unwrap_or_else(PoisonError::into_inner)
                 .push(Arc::clone(block));
             let stored = block.last - block.first + 1;
             self.shared.metrics.messages.inc_by(stored);
+        }
+        if let Some(block) = plan.blocks.last() {
+            self.unflushed += 1;
             self.shared.committed.send_replace(block.last);
         }
         plan.finish();
     }
 
     fn is_due(&self) -> bool {
-        self.unflushed >= FLUSH_BLOCKS
+        self.unflushed >= FLUSH_BATCHES
             || self.aged.elapsed() >= AGE_EVERY
             || self.grown >= self.size_limit() / 64
     }
@@ -216,7 +218,7 @@ impl Writer {
     }
 
     fn retain(&mut self) -> Result<(), StoreError> {
-        if self.unflushed >= FLUSH_BLOCKS {
+        if self.unflushed >= FLUSH_BATCHES {
             self.flush()?;
         }
         self.files.check()?;

@@ -25,6 +25,7 @@ impl Service {
         let response = done.response.map(|response| {
             let topic = response.topic.into();
             let record = Record {
+                previous: 0,
                 topic: 0,
                 inline: None,
                 time: super::view::nanoseconds(response.at),

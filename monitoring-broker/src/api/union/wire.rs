@@ -208,6 +208,7 @@ pub(super) fn message(message: pb::Message) -> MessageView {
             device: message.device_id.into(),
             topic: message.topic.into(),
             record: Record {
+                previous: 0,
                 topic: 0,
                 inline: None,
                 time: nanoseconds(received_at),
