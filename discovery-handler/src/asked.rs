@@ -47,13 +47,7 @@ impl Asked {
 }
 
 fn parse(text: &str) -> Result<Details, Status> {
-    let details = Details::parse(text).map_err(|faults| refused(faults.iter()))?;
-    let unsupported = details.unsupported();
-    if unsupported.is_empty() {
-        Ok(details)
-    } else {
-        Err(refused(unsupported.iter()))
-    }
+    Details::parse(text).map_err(|faults| refused(faults.iter()))
 }
 
 fn refused<'a>(faults: impl Iterator<Item = &'a Fault>) -> Status {
@@ -120,17 +114,6 @@ mod tests {
         assert_eq!(status.code(), Code::InvalidArgument);
         assert!(status.message().contains("line 3, column"), "{status}");
         assert!(status.message().contains("line 4, column"), "{status}");
-    }
-
-    #[test]
-    fn a_convention_that_this_version_does_not_run_is_named() {
-        let status = ask(
-            "serverUrls: [tcp://h:1883]\nconventions: [sparkplugB]\n",
-            None,
-        );
-        let status = status.unwrap_err();
-        assert_eq!(status.code(), Code::InvalidArgument);
-        assert!(status.message().contains("sparkplugB"), "{status}");
     }
 
     #[test]

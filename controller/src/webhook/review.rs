@@ -131,11 +131,8 @@ fn refusal(request: &Request) -> Option<String> {
         .get("discoveryDetails")
         .and_then(Value::as_str)
         .unwrap_or_default();
-    let faults = match Details::parse(details) {
-        Ok(details) => details.unsupported(),
-        Err(faults) => faults.into_iter().collect(),
-    };
-    (!faults.is_empty()).then(|| in_words(&faults))
+    let faults: Vec<Fault> = Details::parse(details).err()?.into_iter().collect();
+    Some(in_words(&faults))
 }
 
 /// All faults, a line each, as many as a person reads.
@@ -307,16 +304,6 @@ mod tests {
             message.contains("more; `akri-mqtt check` shows all"),
             "{message}"
         );
-    }
-
-    #[test]
-    fn a_configuration_with_a_convention_that_does_not_run_is_refused() {
-        let details = "serverUrls: [mqtt://m:1883]\nconventions: [sparkplugB]\n";
-        assert!(refused(&request(
-            "CREATE",
-            &configuration(details),
-            &Value::Null
-        )));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{Context, Filters, Module, Said, Verdict};
 use crate::details::ClientPattern;
-use crate::presence::{Evidence, Ignored, Inbound};
+use crate::presence::{Evidence, Ignored, Inbound, Tick};
 
 #[derive(Debug)]
 pub(super) struct Events {
@@ -70,7 +70,7 @@ impl Events {
 }
 
 impl Module for Events {
-    fn read(&mut self, message: &Inbound<'_>, said: &mut Vec<Said>) -> Verdict {
+    fn read(&mut self, message: &Inbound<'_>, _now: Tick, said: &mut Vec<Said>) -> Verdict {
         let topic = message.topic.strip_prefix("$SYS/brokers/");
         let Some((client, event)) = topic
             .and_then(|rest| rest.split_once('/')?.1.strip_prefix("clients/"))

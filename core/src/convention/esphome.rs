@@ -4,7 +4,7 @@
 
 use super::prefixes::Prefixes;
 use super::{Context, Filters, Module, Said, Verdict, word};
-use crate::presence::{Ignored, Inbound};
+use crate::presence::{Ignored, Inbound, Tick};
 use crate::topic::TopicFilter;
 
 /// Where Home Assistant announces itself, if nobody has changed that.
@@ -42,7 +42,7 @@ impl Esphome {
 }
 
 impl Module for Esphome {
-    fn read(&mut self, message: &Inbound<'_>, said: &mut Vec<Said>) -> Verdict {
+    fn read(&mut self, message: &Inbound<'_>, _now: Tick, said: &mut Vec<Said>) -> Verdict {
         for (prefix, rest) in self.prefixes.split(message.topic) {
             if self.foreign.iter().any(|foreign| foreign == prefix) {
                 continue;

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use serde::Deserialize;
 
 use super::{Context, Filters, Module, Said, Verdict};
-use crate::presence::{Evidence, Ignored, Inbound};
+use crate::presence::{Evidence, Ignored, Inbound, Tick};
 use crate::topic::TopicFilter;
 
 /// The level that tells version 5 from earlier ones.
@@ -210,7 +210,7 @@ impl Homie {
 }
 
 impl Module for Homie {
-    fn read(&mut self, message: &Inbound<'_>, said: &mut Vec<Said>) -> Verdict {
+    fn read(&mut self, message: &Inbound<'_>, _now: Tick, said: &mut Vec<Said>) -> Verdict {
         let Some(rest) = message.topic.strip_prefix(self.domain.as_str()) else {
             return Verdict::NotMine;
         };

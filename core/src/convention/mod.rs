@@ -10,19 +10,20 @@ mod home_assistant;
 mod homie;
 mod prefixes;
 mod shelly;
+mod sparkplug;
 mod tasmota;
 mod zigbee2mqtt;
 
 use std::fmt;
 
 use crate::details::Convention;
-use crate::presence::{Evidence, Ignored, Inbound};
+use crate::presence::{Evidence, Ignored, Inbound, Outgoing, Tick};
 use crate::topic::TopicFilter;
 
 /// Reads the messages of one convention from one server.
 pub(crate) trait Module: fmt::Debug + Send + Sync {
     /// Adds what `message` says to `said`.
-    fn read(&mut self, message: &Inbound<'_>, said: &mut Vec<Said>) -> Verdict;
+    fn read(&mut self, message: &Inbound<'_>, now: Tick, said: &mut Vec<Said>) -> Verdict;
 
     /// Changes whenever [`Module::named`] does.
     fn revision(&self) -> u64 {
@@ -37,8 +38,24 @@ pub(crate) trait Module: fmt::Debug + Send + Sync {
     /// A connection begins, and with it a snapshot of what is retained.
     fn connected(&mut self) {}
 
+    /// The server has kept nothing for us since the connection before: adds what is not certain any more.
+    fn session_lost(&mut self, _said: &mut Vec<Said>) {}
+
     /// The snapshot is complete: adds what follows from what was not in it.
-    fn snapshot_complete(&mut self, _said: &mut Vec<Said>) {}
+    fn snapshot_complete(&mut self, _now: Tick, _said: &mut Vec<Said>) {}
+
+    /// A device that it found was there before our restart.
+    fn restored(&mut self, _device: &str) {}
+
+    /// When to call [`Module::wake`], if no message comes before.
+    fn next(&self) -> Option<Tick> {
+        None
+    }
+
+    fn wake(&mut self, _now: Tick) {}
+
+    /// Takes what is to be published, at `millis` since 1970.
+    fn outgoing(&mut self, _millis: u64, _out: &mut Vec<Outgoing>) {}
 }
 
 /// What a message says about one device.
@@ -120,14 +137,9 @@ impl Filters {
 }
 
 impl Convention {
-    /// Whether this version runs it.
-    pub(crate) fn is_running(&self) -> bool {
-        !matches!(self, Self::SparkplugB { .. })
-    }
-
-    /// What reads the messages of one server; none for a convention that does not run.
-    pub(crate) fn module(&self, context: &Context) -> Option<Box<dyn Module>> {
-        Some(match self {
+    /// What reads the messages of one server.
+    pub(crate) fn module(&self, context: &Context) -> Box<dyn Module> {
+        match self {
             Self::Tasmota {} => Box::new(tasmota::Tasmota),
             Self::Shelly { prefixes } => Box::new(shelly::Shelly::new(prefixes)),
             Self::Esphome { prefixes } => Box::new(esphome::Esphome::new(prefixes, context)),
@@ -137,8 +149,10 @@ impl Convention {
             Self::HomeAssistant { prefix } => {
                 Box::new(home_assistant::HomeAssistant::new(prefix, context))
             }
-            Self::SparkplugB { .. } => return None,
-        })
+            Self::SparkplugB {
+                groups, rebirth, ..
+            } => Box::new(sparkplug::Sparkplug::new(groups, *rebirth, context)),
+        }
     }
 
     /// What to subscribe for all devices, or for the one of this name.
@@ -151,7 +165,9 @@ impl Convention {
             Self::Homie { domain } => homie::filters(domain, device),
             Self::Zigbee2mqtt { base } => zigbee2mqtt::filters(base, device),
             Self::HomeAssistant { prefix } => home_assistant::filters(prefix),
-            Self::SparkplugB { .. } => Filters::default(),
+            Self::SparkplugB {
+                groups, rebirth, ..
+            } => sparkplug::filters(groups, *rebirth, device),
         }
     }
 

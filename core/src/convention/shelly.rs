@@ -3,7 +3,7 @@
 
 use super::prefixes::Prefixes;
 use super::{Filters, Module, Said, Verdict, word};
-use crate::presence::{Ignored, Inbound};
+use crate::presence::{Ignored, Inbound, Tick};
 use crate::topic::TopicFilter;
 
 /// The first level of all topics of Gen 1.
@@ -39,7 +39,7 @@ impl Shelly {
 }
 
 impl Module for Shelly {
-    fn read(&mut self, message: &Inbound<'_>, said: &mut Vec<Said>) -> Verdict {
+    fn read(&mut self, message: &Inbound<'_>, _now: Tick, said: &mut Vec<Said>) -> Verdict {
         if let Some((GEN1, rest)) = message.topic.split_once('/')
             && let Some((id, rest)) = rest.split_once('/')
         {

@@ -2,7 +2,7 @@
 //! messages. Out: `Online` and `Offline` of the Last Will, which Tasmota retains, and telemetry as data.
 
 use super::{Filters, Module, Said, Verdict, word};
-use crate::presence::{Ignored, Inbound};
+use crate::presence::{Ignored, Inbound, Tick};
 
 /// It needs no memory.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub(super) fn filters(device: Option<&str>) -> Filters {
 }
 
 impl Module for Tasmota {
-    fn read(&mut self, message: &Inbound<'_>, said: &mut Vec<Said>) -> Verdict {
+    fn read(&mut self, message: &Inbound<'_>, _now: Tick, said: &mut Vec<Said>) -> Verdict {
         let mut levels = message.topic.splitn(3, '/');
         let (Some(first), Some(second), Some(rest)) = (levels.next(), levels.next(), levels.next())
         else {

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use serde::Deserialize;
 
 use super::{Context, Filters, Module, Said, Verdict, word};
-use crate::presence::{Evidence, Ignored, Inbound};
+use crate::presence::{Evidence, Ignored, Inbound, Tick};
 
 /// Devices of one list that are looked at; a Zigbee network has some hundreds.
 const MAX_DEVICES: usize = 10_000;
@@ -195,7 +195,7 @@ impl Zigbee2mqtt {
 }
 
 impl Module for Zigbee2mqtt {
-    fn read(&mut self, message: &Inbound<'_>, said: &mut Vec<Said>) -> Verdict {
+    fn read(&mut self, message: &Inbound<'_>, _now: Tick, said: &mut Vec<Said>) -> Verdict {
         let rest = message.topic.strip_prefix(self.base.as_str());
         let Some(rest) = rest.and_then(|rest| rest.strip_prefix('/')) else {
             return Verdict::NotMine;

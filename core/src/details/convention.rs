@@ -67,6 +67,15 @@ impl Convention {
         "emqxEvents",
     ];
 
+    /// The id as a Sparkplug Host Application, if it has one.
+    #[must_use]
+    pub fn host_id(&self) -> Option<&str> {
+        match self {
+            Self::SparkplugB { host_id, .. } => host_id.as_deref(),
+            _ => None,
+        }
+    }
+
     /// Its name, as a Configuration writes it.
     #[must_use]
     pub fn name(&self) -> &'static str {

@@ -11,21 +11,30 @@ const MAX_CONVENTIONS: usize = 32;
 /// How many filters or patterns an option may have.
 const MAX_FILTERS: usize = 256;
 
-/// Reads the list of conventions, each with the place of its name.
-pub(super) fn conventions(reader: &mut Reader, field: &Field<'_>) -> Vec<(Convention, Position)> {
-    let mut found = Vec::new();
+/// Reads the list of conventions.
+pub(super) fn conventions(reader: &mut Reader, field: &Field<'_>) -> Vec<Convention> {
+    let mut found: Vec<Convention> = Vec::new();
     for element in reader.list(field, "conventions", MAX_CONVENTIONS) {
         let Some(convention) = convention(reader, &element) else {
             continue;
         };
-        if found.iter().any(|(other, _)| *other == convention) {
+        if found.contains(&convention) {
             let message = format!(
                 "found `{}` with the same options a second time",
                 convention.name()
             );
             reader.fault(element.at, &element.key, message);
         }
-        found.push((convention, element.at));
+        let earlier = found.iter().find_map(Convention::host_id);
+        if let (Some(earlier), Some(id)) = (earlier, convention.host_id())
+            && earlier != id
+        {
+            let message = format!(
+                "found the host ids `{earlier}` and `{id}`; allowed is one, because a connection has one Last Will"
+            );
+            reader.fault(element.at, &element.key, message);
+        }
+        found.push(convention);
     }
     found
 }

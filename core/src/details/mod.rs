@@ -29,7 +29,6 @@ pub use server::{Failover, Scheme, Server, ServerUrl, UrlError};
 
 use crate::identity::{DeviceId, ServerName};
 use crate::topic::TopicPattern;
-use crate::yaml::Position;
 
 /// What a Configuration says about what to discover.
 #[derive(Clone, Debug)]
@@ -51,7 +50,6 @@ pub struct Details {
     /// Whether it has the form of the earlier MQTT handler; then its names of credentials count.
     pub legacy: bool,
     identifier: Identifier,
-    convention_places: Vec<Position>,
     legacy_properties: Option<legacy::Legacy>,
 }
 
@@ -89,33 +87,15 @@ impl Details {
         self.conventions.get(usize::from(index))
     }
 
+    /// The id of the Sparkplug Host Application that its sessions are, if any.
+    #[must_use]
+    pub fn host_id(&self) -> Option<&str> {
+        self.conventions.iter().find_map(Convention::host_id)
+    }
+
     /// The server with this name.
     #[must_use]
     pub fn server(&self, name: &ServerName) -> Option<&Server> {
         self.servers.iter().find(|server| server.name == *name)
-    }
-
-    /// What this version understands but does not run, at its place; a Configuration that has any
-    /// of it must be refused, because its devices would silently stay away.
-    #[must_use]
-    pub fn unsupported(&self) -> Vec<Fault> {
-        let conventions = self
-            .conventions
-            .iter()
-            .zip(&self.convention_places)
-            .enumerate();
-        conventions
-            .filter(|(_, (convention, _))| !convention.is_running())
-            .map(|(index, (convention, at))| Fault {
-                line: at.line,
-                column: at.column,
-                key: format!("conventions[{index}]"),
-                message: format!(
-                    "the convention `{}` is valid, but this version does not run it; name its topics under \
-                     `topics` and `presence.availability` instead",
-                    convention.name()
-                ),
-            })
-            .collect()
     }
 }

@@ -126,7 +126,7 @@ pub(super) struct Parts {
     pub servers: Vec<super::Server>,
     pub topics: Vec<Placed>,
     pub identity: Vec<Placed>,
-    pub conventions: Vec<(Convention, Position)>,
+    pub conventions: Vec<Convention>,
     pub presence: Presence,
     pub mqtt: MqttRules,
     pub limits: Limits,
@@ -158,14 +158,12 @@ impl Parts {
             .chain(by_availability.map(|(i, p)| (Rule::Availability(i), p)))
             .chain(by_topic)
             .collect();
-        let (conventions, convention_places) = self.conventions.into_iter().unzip();
         Details {
             identifier: Identifier::new(rules, &self.limits.id_salt),
             servers: self.servers,
             topics,
             identity,
-            conventions,
-            convention_places,
+            conventions: self.conventions,
             presence,
             mqtt: self.mqtt,
             limits: self.limits,

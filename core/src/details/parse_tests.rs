@@ -54,7 +54,7 @@ fn the_form_of_the_akri_proposal_is_enough() {
     assert_eq!(details.presence, PresenceRules::default());
     assert_eq!(details.mqtt, MqttRules::default());
     assert_eq!(details.limits, Limits::default());
-    assert!(!details.legacy && details.unsupported().is_empty());
+    assert!(!details.legacy);
     for (topic, name) in [
         (
             "akri-devices/Device23920/temp",
@@ -128,30 +128,6 @@ fn everything_that_can_be_said_is_understood() {
     assert_eq!(details.presence.reconnect_grace, defaults.reconnect_grace);
     let (retained, lost) = (details.presence.retained, details.presence.server_lost);
     assert_eq!((retained, lost), (defaults.retained, defaults.server_lost));
-}
-
-#[test]
-fn conventions_that_do_not_run_yet_are_named_with_their_lines() {
-    let details = details(
-        "serverUrls: [tcp://a]\nconventions:\n  - sparkplugB\n  - tasmota\n  - sparkplugB: {rebirth: true}\n",
-    );
-    let unsupported: Vec<String> = details
-        .unsupported()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    assert!(
-        unsupported[0].starts_with(
-            "line 3, column 5: conventions[0]: the convention `sparkplugB` is valid, but"
-        ),
-        "{unsupported:?}"
-    );
-    assert!(
-        unsupported[1].starts_with(
-            "line 5, column 5: conventions[2]: the convention `sparkplugB` is valid, but"
-        ),
-        "{unsupported:?}"
-    );
 }
 
 #[test]
@@ -313,7 +289,7 @@ proptest! {
         match Details::parse(&text) {
             Ok(details) => {
                 prop_assert!(!details.servers.is_empty());
-                let _ = (details.request_id(), details.unsupported());
+                let _ = (details.request_id(), details.host_id());
                 for topic in ["a/b/c", "$SYS/x", "", "a//c", "x/s"] {
                     if let Some(found) = details.identify(topic) {
                         let _ = details.properties(&found.device(&details.servers[0].name));

@@ -1,10 +1,11 @@
 //! The conventions of one machine. In: messages. Out: what they say about which devices, in the
 //! words of `rules`. What a convention understands is left to its module.
 
-use super::Inbound;
 use super::devices::ServerIndex;
 use super::machine::Presence;
 use super::rules::{Finding, Names, Source};
+use super::tick::Tick;
+use super::{Inbound, Outgoing};
 use crate::convention::{Context, Filters, Module, Said, Verdict};
 use crate::details::{Convention, Details};
 use crate::identity::DeviceId;
@@ -70,7 +71,7 @@ impl Conventions {
         let mut filters = Filters::default();
         let mut all = Vec::new();
         for (convention, index) in conventions.iter().zip(0..) {
-            let modules = (0..servers).filter_map(|_| convention.module(context));
+            let modules = (0..servers).map(|_| convention.module(context));
             all.push(Running {
                 source: Source::Convention(index),
                 overrides: convention.data_overrides(),
@@ -125,16 +126,67 @@ impl Conventions {
         }
     }
 
+    /// A server has kept nothing for us.
+    pub fn session_lost(&mut self, names: &Names, server: ServerIndex, found: &mut Vec<Finding>) {
+        self.tell(names, server, found, |module, said| {
+            module.session_lost(said);
+        });
+    }
+
     /// The snapshot of a server is complete.
     pub fn snapshot_complete(
         &mut self,
         names: &Names,
+        (server, now): (ServerIndex, Tick),
+        found: &mut Vec<Finding>,
+    ) {
+        self.tell(names, server, found, |module, said| {
+            module.snapshot_complete(now, said);
+        });
+    }
+
+    /// A device that the convention in this place found was there before the restart.
+    pub fn restored(&mut self, server: ServerIndex, convention: u16, device: &str) {
+        let running = self.all.get_mut(usize::from(convention));
+        if let Some(module) = running.and_then(|one| one.modules.get_mut(usize::from(server))) {
+            module.restored(device);
+        }
+    }
+
+    /// When to wake them.
+    pub fn next(&self) -> Option<Tick> {
+        let modules = self.all.iter().flat_map(|running| &running.modules);
+        modules.filter_map(|module| module.next()).min()
+    }
+
+    pub fn wake(&mut self, now: Tick) {
+        for module in self.all.iter_mut().flat_map(|running| &mut running.modules) {
+            module.wake(now);
+        }
+    }
+
+    /// Takes what is to be published, each with the place of its server.
+    pub fn outgoing(&mut self, millis: u64) -> Vec<(usize, Outgoing)> {
+        let (mut all, mut of_server) = (Vec::new(), Vec::new());
+        for running in &mut self.all {
+            for (index, module) in running.modules.iter_mut().enumerate() {
+                module.outgoing(millis, &mut of_server);
+                all.extend(of_server.drain(..).map(|one| (index, one)));
+            }
+        }
+        all
+    }
+
+    fn tell(
+        &mut self,
+        names: &Names,
         server: ServerIndex,
         found: &mut Vec<Finding>,
+        what: impl Fn(&mut dyn Module, &mut Vec<Said>),
     ) {
         for running in &mut self.all {
             if let Some(module) = running.modules.get_mut(usize::from(server)) {
-                module.snapshot_complete(&mut self.said);
+                what(module.as_mut(), &mut self.said);
             }
             let (source, overrides) = (running.source, running.overrides);
             let findings = self.said.drain(..);
@@ -145,7 +197,7 @@ impl Conventions {
     pub fn read(
         &mut self,
         names: &Names,
-        server: ServerIndex,
+        (server, now): (ServerIndex, Tick),
         message: &Inbound<'_>,
         found: &mut Vec<Finding>,
     ) -> Verdict {
@@ -157,7 +209,7 @@ impl Conventions {
             ) else {
                 continue;
             };
-            let verdict = module.read(message, &mut self.said);
+            let verdict = module.read(message, now, &mut self.said);
             if std::mem::replace(revision, module.revision()) != module.revision() {
                 self.revision += 1;
             }

@@ -21,12 +21,18 @@ impl Presence {
         retained: bool,
         now: Tick,
     ) {
+        if let Evidence::Irregular(what) = finding.evidence {
+            *self.counters.irregular.entry(what).or_default() += 1;
+            return;
+        }
         let published = self.is_published(index, finding);
         let known = finding.appears || self.devices.find(index, &finding.device).is_some();
         let result = match (finding.evidence, retained) {
             (Evidence::Data, _) if !known => Err(Ignored::UnknownDevice),
             (Evidence::Command, _) => Err(Ignored::Command),
-            (Evidence::Unknown, _) => Err(Ignored::UnknownPayload),
+            (Evidence::Unknown | Evidence::Irregular(_), _) => Err(Ignored::UnknownPayload),
+            (Evidence::Superseded, _) => Err(Ignored::Superseded),
+            (Evidence::Doubted, _) => self.on_doubted(index, finding, now),
             (Evidence::Listed, _) => self.on_listed(index, finding, retained, now),
             (Evidence::Vouched, _) => self.on_vouched(index, finding, retained, now),
             (Evidence::Excess, _) => Err(Ignored::Excess),
@@ -156,6 +162,26 @@ impl Presence {
             self.enter_unconfirmed(slot, Reason::Listed, now);
         }
         self.accept_invitation(slot, now);
+        Ok(())
+    }
+
+    /// A device that was there has to show itself again.
+    fn on_doubted(
+        &mut self,
+        index: ServerIndex,
+        finding: &Finding,
+        now: Tick,
+    ) -> Result<(), Ignored> {
+        let slot = self
+            .devices
+            .find(index, &finding.device)
+            .ok_or(Ignored::UnknownDevice)?;
+        if let Some(device) = self.devices.get_mut(slot)
+            && device.state == State::Online
+        {
+            device.source = finding.source;
+            self.enter_unconfirmed(slot, Reason::Doubted, now);
+        }
         Ok(())
     }
 

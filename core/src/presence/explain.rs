@@ -94,6 +94,7 @@ impl Presence {
             Reason::RetainedData => on("retained data"),
             Reason::Listed => on("listed"),
             Reason::Restored => "it was there before the restart".to_owned(),
+            Reason::Doubted => on("it has to be announced again"),
             Reason::Will => on("Last Will"),
             Reason::WillRetained => on("retained Last Will"),
             Reason::Emptied => on("announcement deleted"),

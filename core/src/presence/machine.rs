@@ -11,7 +11,9 @@ use super::rules::{Finding, Rules};
 use super::server::{Due, Link, Server};
 use super::tick::{Base, Tick};
 use super::timers::Timers;
-use super::{Counters, Explanation, Ignored, Inbound, Options, Reason, Roster, RosterEntry, State};
+use super::{
+    Counters, Explanation, Ignored, Inbound, Options, Outgoing, Reason, Roster, RosterEntry, State,
+};
 use crate::clock::Now;
 use crate::details::{Details, PresenceRules, ServerLost};
 use crate::identity::{DeviceId, ServerName};
@@ -126,6 +128,10 @@ impl Presence {
         if let Some(device) = self.devices.get_mut(slot) {
             device.found_by = entry.convention;
         }
+        if let Some(convention) = entry.convention {
+            self.rules
+                .restored(server, convention, entry.id.plain_name());
+        }
         self.enter_unconfirmed(slot, Reason::Restored, now);
     }
 
@@ -139,6 +145,20 @@ impl Presence {
             server.connect(now);
         }
         self.rules.connected(index);
+    }
+
+    /// The connection that was accepted begins a session: the server has kept nothing for us.
+    pub fn on_session_lost(&mut self, server: &ServerName, now: Now) {
+        let now = self.base.tick(now.mono);
+        let Some(index) = self.server_index(server) else {
+            return;
+        };
+        let mut found = std::mem::take(&mut self.found);
+        self.rules.session_lost(index, &mut found);
+        for finding in found.drain(..) {
+            self.observe(index, &finding, false, now);
+        }
+        self.found = found;
     }
 
     /// Every filter has its SUBACK on this connection. From here on, the grace runs.
@@ -200,7 +220,7 @@ impl Presence {
             }
         }
         let mut found = std::mem::take(&mut self.found);
-        match self.rules.read(index, &message, &mut found) {
+        match self.rules.read((index, now), &message, &mut found) {
             Ok(()) => {
                 for finding in found.drain(..) {
                     self.observe(index, &finding, message.retained, now);
@@ -219,6 +239,7 @@ impl Presence {
         let next = servers
             .chain(self.timers.next())
             .chain(self.flapping.next())
+            .chain(self.rules.next())
             .min()?;
         self.base.instant(next)
     }
@@ -239,6 +260,7 @@ impl Presence {
                 device.flaps = None;
             }
         }
+        self.rules.wake(now);
         self.counters.flapping = u64::try_from(self.flapping.len()).unwrap_or(u64::MAX);
         let devices = &self.devices;
         self.timers.tidy(devices.len(), |at, slot| {
@@ -267,6 +289,18 @@ impl Presence {
     pub fn needs_probe(&self) -> Vec<ServerName> {
         let waiting = self.servers.iter().filter(|server| server.needs_probe());
         waiting.map(|server| server.name.clone()).collect()
+    }
+
+    /// Takes what is to be published on which server, now.
+    pub fn outgoing(&mut self, now: Now) -> Vec<(ServerName, Outgoing)> {
+        let millis = u64::try_from(now.wall.as_millisecond()).unwrap_or_default();
+        let all = self.rules.outgoing(millis);
+        self.counters.rebirths += u64::try_from(all.len()).unwrap_or_default();
+        let named = |(index, one): (usize, Outgoing)| {
+            let server = self.servers.get(index)?;
+            Some((server.name.clone(), one))
+        };
+        all.into_iter().filter_map(named).collect()
     }
 
     /// Changes whenever the list of published devices changes.

@@ -38,8 +38,10 @@ mod wanting;
 
 pub use machine::Presence;
 pub use roster::{Roster, RosterEntry};
+pub(crate) use tick::Tick;
 pub use types::{
-    Counters, Evidence, Explanation, Ignored, Inbound, Options, Reason, State, Wanted,
+    Counters, Evidence, Explanation, Ignored, Inbound, Irregular, Options, Outgoing, Reason, State,
+    Wanted,
 };
 
 #[cfg(test)]

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use super::availability::Announcing;
 use super::conventions::Conventions;
 use super::devices::ServerIndex;
+use super::tick::Tick;
 use super::wanting::{Wanting, least};
-use super::{Evidence, Ignored, Inbound, Wanted};
+use super::{Evidence, Ignored, Inbound, Outgoing, Wanted};
 use crate::convention::{Filters, Verdict};
 use crate::details::{
     self, Details, Identifier, PresenceRules, QoS, RetainedData, Unidentified, is_own,
@@ -166,12 +167,52 @@ impl Rules {
     }
 
     /// The retained messages of a server have come: adds what is not among them any more.
-    pub fn snapshot_complete(&mut self, server: ServerIndex, found: &mut Vec<Finding>) {
+    pub fn snapshot_complete(&mut self, server: ServerIndex, now: Tick, found: &mut Vec<Finding>) {
         for rule in &mut self.rules {
             if let Rule::Conventions(all) = rule {
-                all.snapshot_complete(&self.names, server, found);
+                all.snapshot_complete(&self.names, (server, now), found);
             }
         }
+    }
+
+    /// A server has kept nothing for us: adds what is not certain any more.
+    pub fn session_lost(&mut self, server: ServerIndex, found: &mut Vec<Finding>) {
+        for rule in &mut self.rules {
+            if let Rule::Conventions(all) = rule {
+                all.session_lost(&self.names, server, found);
+            }
+        }
+    }
+
+    /// A device that a convention found was there before the restart.
+    pub fn restored(&mut self, server: ServerIndex, convention: u16, device: &str) {
+        if let Some(all) = self.conventions_mut() {
+            all.restored(server, convention, device);
+        }
+    }
+
+    /// When to call [`Rules::wake`].
+    pub fn next(&self) -> Option<Tick> {
+        self.conventions().and_then(Conventions::next)
+    }
+
+    pub fn wake(&mut self, now: Tick) {
+        if let Some(all) = self.conventions_mut() {
+            all.wake(now);
+        }
+    }
+
+    /// Takes what is to be published, each with the place of its server.
+    pub fn outgoing(&mut self, millis: u64) -> Vec<(usize, Outgoing)> {
+        self.conventions_mut()
+            .map_or_else(Vec::new, |all| all.outgoing(millis))
+    }
+
+    fn conventions_mut(&mut self) -> Option<&mut Conventions> {
+        self.rules.iter_mut().find_map(|rule| match rule {
+            Rule::Conventions(all) => Some(all),
+            _ => None,
+        })
     }
 
     /// Adds what `message` says to `found`.
@@ -180,7 +221,7 @@ impl Rules {
     /// Why it says nothing.
     pub fn read(
         &mut self,
-        server: ServerIndex,
+        (server, now): (ServerIndex, Tick),
         message: &Inbound<'_>,
         found: &mut Vec<Finding>,
     ) -> Result<(), Ignored> {
@@ -190,7 +231,7 @@ impl Rules {
         for rule in &mut self.rules {
             let verdict = match rule {
                 Rule::Availability(rule) => rule.read(&self.names, message, found),
-                Rule::Conventions(rule) => rule.read(&self.names, server, message, found),
+                Rule::Conventions(rule) => rule.read(&self.names, (server, now), message, found),
                 Rule::Data(rule) => rule.read(&self.names, message, found),
             };
             match verdict {

@@ -153,7 +153,7 @@ impl Presence {
             return;
         };
         let mut found = std::mem::take(&mut self.found);
-        self.rules.snapshot_complete(index, &mut found);
+        self.rules.snapshot_complete(index, now, &mut found);
         for finding in found.drain(..) {
             self.observe(index, &finding, true, now);
         }

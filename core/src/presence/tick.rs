@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// Nanoseconds since the machine was made, plus one, so that an `Option` takes no more room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Tick(NonZeroU64);
+pub(crate) struct Tick(NonZeroU64);
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)

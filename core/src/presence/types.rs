@@ -61,6 +61,8 @@ pub enum Reason {
     Listed,
     /// It was there before our restart.
     Restored,
+    /// It was there, but what happened to it since then may have been missed.
+    Doubted,
     /// A live `offline` announcement, as Last Wills are.
     Will,
     /// A retained `offline` announcement.
@@ -88,6 +90,7 @@ impl Reason {
             Self::RetainedData => "retained_data",
             Self::Listed => "listed",
             Self::Restored => "restored",
+            Self::Doubted => "doubted",
             Self::Will => "will",
             Self::WillRetained => "will_retained",
             Self::Emptied => "emptied",
@@ -130,6 +133,8 @@ pub enum Ignored {
     Retained,
     /// It is data of a device that is announced as offline, where data does not override that.
     Overruled,
+    /// It announces what a newer announcement has replaced: a death of an earlier session, or one that came too late.
+    Superseded,
     /// It concerns a device that is not known, and makes none known: an empty message, or data
     /// of a convention whose devices announce themselves elsewhere.
     UnknownDevice,
@@ -152,6 +157,7 @@ impl Ignored {
             Self::Excess => "excess",
             Self::Retained => "retained",
             Self::Overruled => "overruled",
+            Self::Superseded => "superseded",
             Self::UnknownDevice => "unknown_device",
             Self::Full => "full",
         }
@@ -175,10 +181,54 @@ pub enum Evidence {
     Listed,
     /// What spoke for it is back, and nothing is announced of it.
     Vouched,
+    /// What is announced of it may be over, and nobody may have said so.
+    Doubted,
+    /// The number of its message is not the one that was expected; no evidence.
+    Irregular(Irregular),
+    /// An announcement that a newer one has replaced already; no evidence.
+    Superseded,
     /// An announcement that nobody understands; no evidence.
     Unknown,
     /// An announcement of more than a convention keeps; no evidence.
     Excess,
+}
+
+/// What is wrong with the number of a message that counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Irregular {
+    /// The first one has not the number 0.
+    FirstNumber,
+    /// It has none, or one that cannot be.
+    Unnumbered,
+    /// Others that were sent before it have not come.
+    Gap,
+    /// It was missing, and others that were sent after it have come.
+    Late,
+    /// It has come before.
+    Duplicate,
+}
+
+impl Irregular {
+    /// Its name in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::FirstNumber => "first_number",
+            Self::Unnumbered => "unnumbered",
+            Self::Gap => "gap",
+            Self::Late => "late",
+            Self::Duplicate => "duplicate",
+        }
+    }
+}
+
+/// A message that is to be published, with QoS 0 and not retained.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Where to.
+    pub topic: String,
+    /// What it says.
+    pub payload: Vec<u8>,
 }
 
 /// A message as the session gives it.
@@ -247,6 +297,7 @@ pub struct Counters {
     pub(super) devices: BTreeMap<State, u64>,
     pub(super) transitions: BTreeMap<(State, Reason), u64>,
     pub(super) ignored: BTreeMap<Ignored, u64>,
+    pub(super) irregular: BTreeMap<Irregular, u64>,
     /// Messages that were handed in.
     pub messages: u64,
     /// Devices that are there and for which `maxDevices` leaves no room.
@@ -255,6 +306,8 @@ pub struct Counters {
     pub refusals: u64,
     /// Devices whose `offlineDelay` is stretched because they come and go.
     pub flapping: u64,
+    /// How often a device was asked to announce itself again.
+    pub rebirths: u64,
 }
 
 impl Counters {
@@ -273,6 +326,11 @@ impl Counters {
     /// How many messages said nothing, by reason.
     pub fn ignored(&self) -> impl Iterator<Item = (Ignored, u64)> {
         self.ignored.iter().map(|(reason, count)| (*reason, *count))
+    }
+
+    /// How many messages had another number than was expected.
+    pub fn irregular(&self) -> impl Iterator<Item = (Irregular, u64)> {
+        self.irregular.iter().map(|(what, count)| (*what, *count))
     }
 
     pub(super) fn ignore(&mut self, reason: Ignored) {

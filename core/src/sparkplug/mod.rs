@@ -1,12 +1,15 @@
 //! Sparkplug B payloads (Eclipse Sparkplug 3.0, 6). In: the bytes of a message, and the birth certificate
 //! that its sender published before it. Out: readings by metric name. A birth names its metrics and gives
 //! them aliases, data messages may then leave out names and types (6.4.6); where a birth was read from is
-//! left to the caller.
+//! left to the caller. Here too: what an Edge Node says of its session, the request for a rebirth, and what a Host
+//! Application says of itself; who is there is judged by the convention `sparkplugB`.
 //!
 //! Whatever a sender writes, reading ends, takes time and room in proportion to the payload, and never panics.
 
+mod host;
 mod metric;
 mod payload;
+mod session;
 mod topic;
 
 use std::collections::HashMap;
@@ -18,7 +21,10 @@ use crate::decode::{DecodeError, Decoded, MAX_NAME, PayloadKind};
 use metric::{Reader, Type};
 use payload::{Metric, Payload};
 
-pub use topic::{birth_of, is_birth};
+pub use host::{Host, State};
+pub(crate) use session::{NodeMessage, asks_for_rebirth, rebirth_request, sequence};
+pub(crate) use topic::{NAMESPACE, Topic, Verb};
+pub use topic::{birth_of, is_birth, is_payload};
 
 /// Metrics that are remembered of a birth; further ones are known by their own name and type only.
 const MAX_METRICS: usize = 16_384;

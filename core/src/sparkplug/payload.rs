@@ -6,9 +6,48 @@ use prost::{Message, Oneof};
 /// The payload of every Sparkplug message but STATE.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Payload {
+    /// When it was sent, in milliseconds since 1970.
+    #[prost(uint64, optional, tag = "1")]
+    pub(super) timestamp: Option<u64>,
     /// Its metrics.
     #[prost(message, repeated, tag = "2")]
     pub(super) metrics: Vec<Metric>,
+}
+
+/// As much of a payload as tells its place among the sender's messages.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Numbered {
+    /// Counts the messages of an Edge Node and its devices, from 0 in the NBIRTH to 255 and on with 0.
+    #[prost(uint64, optional, tag = "3")]
+    pub(super) seq: Option<u64>,
+}
+
+/// As much of a payload as tells about an Edge Node's session.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Session {
+    /// Its metrics.
+    #[prost(message, repeated, tag = "2")]
+    pub(super) metrics: Vec<Flag>,
+    /// As above.
+    #[prost(uint64, optional, tag = "3")]
+    pub(super) seq: Option<u64>,
+}
+
+/// A metric that is a number or a boolean.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Flag {
+    /// Its name.
+    #[prost(string, optional, tag = "1")]
+    pub(super) name: Option<String>,
+    /// Up to 32 bits.
+    #[prost(uint32, optional, tag = "10")]
+    pub(super) int: Option<u32>,
+    /// Up to 64 bits.
+    #[prost(uint64, optional, tag = "11")]
+    pub(super) long: Option<u64>,
+    /// A boolean.
+    #[prost(bool, optional, tag = "14")]
+    pub(super) boolean: Option<bool>,
 }
 
 /// A metric.

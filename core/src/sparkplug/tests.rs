@@ -31,7 +31,11 @@ fn metric(name: &str, value: Content) -> Metric {
 }
 
 fn encoded(metrics: Vec<Metric>) -> Vec<u8> {
-    Payload { metrics }.encode_to_vec()
+    Payload {
+        timestamp: None,
+        metrics,
+    }
+    .encode_to_vec()
 }
 
 #[test]

@@ -12,7 +12,7 @@ mod entity;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Context, Filters, Module, Said, Verdict};
-use crate::presence::{Evidence, Ignored, Inbound};
+use crate::presence::{Evidence, Ignored, Inbound, Tick};
 use crate::topic::TopicFilter;
 use config::Config;
 use entity::{Entity, names, size};
@@ -343,7 +343,7 @@ impl HomeAssistant {
 }
 
 impl Module for HomeAssistant {
-    fn read(&mut self, message: &Inbound<'_>, said: &mut Vec<Said>) -> Verdict {
+    fn read(&mut self, message: &Inbound<'_>, _now: Tick, said: &mut Vec<Said>) -> Verdict {
         if let Some(is_device) = self.is_config(message.topic) {
             return self.config(message, is_device, said);
         }
@@ -383,7 +383,7 @@ impl Module for HomeAssistant {
     }
 
     /// What was retained before and is not any more was removed while we were away.
-    fn snapshot_complete(&mut self, said: &mut Vec<Said>) {
+    fn snapshot_complete(&mut self, _now: Tick, said: &mut Vec<Said>) {
         let is_gone = |known: &Known| known.snapshot.is_some_and(|seen| seen != self.snapshot);
         let gone: Vec<String> = self
             .configs

@@ -13,6 +13,7 @@ fn conventions() -> Vec<Convention> {
         homie(),
         home_assistant(),
         zigbee2mqtt(),
+        sparkplug_b(),
     ]
 }
 
@@ -46,6 +47,9 @@ fn level() -> impl Strategy<Value = String> {
         "connected",
         "disconnected",
         "robot-1",
+        "spBv1.0",
+        "NBIRTH",
+        "DDEATH",
         "",
     ];
     prop_oneof![

@@ -9,6 +9,7 @@ mod limits;
 mod outage;
 mod properties;
 mod single;
+mod sparkplug;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
