@@ -53,6 +53,7 @@ impl Module for Shelly {
                 "events" if rest == "events/rpc" => Said::data(prefix),
                 "status" if rest != "status" => Said::data(prefix),
                 "rpc" if rest == "rpc" => return Verdict::Ignored(Ignored::Command),
+                "command" => return Verdict::Ignored(Ignored::Command),
                 _ => continue,
             };
             said.push(what);
@@ -66,11 +67,17 @@ fn gen1(id: &str, rest: &str, message: &Inbound<'_>, said: &mut Vec<Said>) -> Ve
     if id.is_empty() {
         return Verdict::Ignored(Ignored::EmptyName);
     }
-    let last = rest.rsplit('/').next().unwrap_or(rest);
-    said.push(match (rest, last) {
-        ("online", _) => Said::announced(id, word(message.payload, "true", "false")),
-        (_, "command" | "set") => return Verdict::Ignored(Ignored::Command),
+    if is_command(rest) {
+        return Verdict::Ignored(Ignored::Command);
+    }
+    said.push(match rest {
+        "online" => Said::announced(id, word(message.payload, "true", "false")),
         _ => Said::data(id),
     });
     Verdict::Taken
+}
+
+/// Whether others send on a topic below `shellies/<id>`, which can be the prefix of a Gen 2 device.
+fn is_command(rest: &str) -> bool {
+    rest == "rpc" || rest.ends_with("/set") || rest.split('/').any(|level| level == "command")
 }
