@@ -25,8 +25,9 @@ struct Event<'a> {
     reason: Option<Cow<'a, str>>,
 }
 
-/// Reasons for the end of a connection whose client has another one already.
-const REPLACED: [&str; 3] = ["takenover", "takeovered", "discarded"];
+/// Reasons for the end of a connection whose client has another one already, of EMQX and of RMQTT. An
+/// administrator's is `kicked` of EMQX and `ByAdminKick` of RMQTT.
+const REPLACED: [&str; 4] = ["takenover", "takeovered", "discarded", "Kicked"];
 
 pub(super) fn filters(clients: &[ClientPattern], device: Option<&str>) -> Filters {
     let levels: Vec<Cow<'_, str>> = match device {
@@ -103,9 +104,11 @@ fn judge(payload: &[u8], client: &str, connected: bool) -> Evidence {
         return Evidence::Unknown;
     };
     let other = event.clientid.is_some_and(|named| named != client);
-    let replaced = event
-        .reason
-        .is_some_and(|reason| REPLACED.contains(&&*reason));
+    // RMQTT joins several of them.
+    let replaced = event.reason.is_some_and(|reasons| {
+        let mut reasons = reasons.split(',').map(str::trim);
+        reasons.any(|reason| REPLACED.contains(&reason))
+    });
     match (other, connected) {
         (true, _) => Evidence::Unknown,
         (false, true) => Evidence::Online,
