@@ -115,6 +115,10 @@ impl Homie {
                 .root
                 .filter(|root| root != name && root.len() <= MAX_NAME)
         };
+        // What was taken back is not remembered for its own sake.
+        if payload.is_empty() && !self.devices.contains_key(name) {
+            return Verdict::Taken;
+        }
         if self.known(name).is_none() {
             said.push(Said::announced(name, Evidence::Excess));
             return Verdict::Taken;
@@ -130,6 +134,9 @@ impl Homie {
                 said.push(Said::announced(name, Evidence::Offline));
             }
             Some(own) if before && !after => said.push(Said::announced(name, own)),
+            None if payload.is_empty() => {
+                self.devices.remove(name);
+            }
             _ => {}
         }
         Verdict::Taken

@@ -94,6 +94,27 @@ fn children_of_one_root_are_bounded() {
 }
 
 #[test]
+fn children_that_are_taken_back_in_any_order_leave_nothing_behind() {
+    let mut world = World::of(&homie());
+    for n in 0..100_010 {
+        let (state, description) = (
+            format!("homie/5/c{n}/$state"),
+            format!("homie/5/c{n}/$description"),
+        );
+        match n % 3 {
+            0 => world.said(&state, "ready"),
+            1 => world.said(&description, "{\"root\":\"r\"}"),
+            _ => Vec::new(),
+        };
+        world.said(&state, "");
+        assert!(world.said(&description, "").is_empty());
+        world.said(&description, "{}");
+        assert!(world.said(&description, "").is_empty());
+    }
+    assert_eq!(world.said("homie/5/last/$state", "ready"), ["last online"]);
+}
+
+#[test]
 fn a_list_of_devices_is_looked_at_up_to_a_limit() {
     let mut world = World::of(&zigbee2mqtt());
     let devices: Vec<String> = (0..10_500)
