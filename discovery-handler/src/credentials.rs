@@ -1,34 +1,30 @@
 //! Where the credentials of a session come from, and when they change.
 //! In: `discoveryProperties` and the files of `--credentials-dir`. Out: what to present to a server.
-//! Which names count, and which wins, is decided by `core::credentials`.
+//! Which names count, and which wins, is decided by `core::credentials`; when files have changed, by
+//! `runtime::mounted`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use akri_mqtt_core::credentials::{CredentialError, Credentials, Hosts, Sources, Values};
 use akri_mqtt_core::details::Server;
 use akri_mqtt_proto::akri::ByteData;
 use akri_mqtt_runtime::Shutdown;
+use akri_mqtt_runtime::mounted::{self, Mounted};
 use tokio::sync::watch;
-use tracing::{info, warn};
 
-/// How often the files are read. Kubernetes swaps a symbolic link when a Secret changes, which a
-/// watch on the files misses and reading them does not.
-const POLL: Duration = Duration::from_secs(2);
-/// Largest credential file: a certificate chain is a few KiB.
-const MAX_FILE: u64 = 256 * 1024;
-/// Files that are read; a Secret has a handful.
-const MAX_FILES: usize = 256;
 /// What the names of credentials start with.
 const PREFIX: &str = "MQTT_";
 /// What the names of the earlier MQTT handler start with.
 const LEGACY_PREFIX: &str = "mqtt_broker_";
 /// The property with which a caller says how large a response it takes.
 pub const MAX_RESPONSE: &str = "AKRI_MQTT_MAX_RESPONSE";
+
+fn is_credential(name: &str) -> bool {
+    name.starts_with(PREFIX) || name.starts_with(LEGACY_PREFIX)
+}
 
 /// The credential part of a request's `discoveryProperties`. Never shown.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,10 +34,9 @@ impl Properties {
     /// Keeps what may be a credential.
     #[must_use]
     pub fn of(properties: &BTreeMap<String, ByteData>) -> Self {
-        let of_interest = |name: &str| name.starts_with(PREFIX) || name.starts_with(LEGACY_PREFIX);
         let values = properties
             .iter()
-            .filter(|(name, _)| of_interest(name))
+            .filter(|(name, _)| is_credential(name))
             .map(|(name, data)| (name.clone(), data.vec.clone().unwrap_or_default().to_vec()))
             .collect();
         Self(Arc::new(values))
@@ -58,7 +53,7 @@ impl fmt::Debug for Properties {
 #[derive(Clone)]
 pub struct Files {
     hosts: Hosts,
-    values: watch::Receiver<Arc<Values>>,
+    mounted: watch::Receiver<Mounted>,
 }
 
 impl Files {
@@ -67,7 +62,7 @@ impl Files {
     pub fn none() -> Self {
         Self {
             hosts: Hosts::default(),
-            values: watch::channel(Arc::default()).1,
+            mounted: watch::channel(Mounted::default()).1,
         }
     }
 
@@ -77,14 +72,9 @@ impl Files {
         hosts: BTreeSet<String>,
         shutdown: Shutdown,
     ) -> (Self, impl Future<Output = anyhow::Result<()>> + Send) {
-        let mut trouble = None;
-        let first = tell(read(&directory), &directory, &mut trouble).unwrap_or_default();
-        let (sender, values) = watch::channel(Arc::new(first));
-        let files = Self {
-            hosts: Hosts::Only(hosts),
-            values,
-        };
-        (files, poll(directory, sender, trouble, shutdown))
+        let (mounted, reading) = mounted::watch(directory, is_credential, shutdown);
+        let hosts = Hosts::Only(hosts);
+        (Self { hosts, mounted }, reading)
     }
 
     /// What to present to a server, from these files and a request's properties.
@@ -97,7 +87,7 @@ impl Files {
         properties: &Properties,
         legacy: bool,
     ) -> Result<Credentials, CredentialError> {
-        let files = Arc::clone(&self.values.borrow());
+        let files = self.contents();
         let sources = Sources {
             properties: Some(&properties.0),
             files: Some(&files),
@@ -110,7 +100,7 @@ impl Files {
     /// Names in the files for this server, although `--credentials-hosts` does not list its hosts.
     #[must_use]
     pub fn unlisted(&self, server: &Server) -> Vec<String> {
-        let files = Arc::clone(&self.values.borrow());
+        let files = self.contents();
         let sources = Sources {
             files: Some(&files),
             hosts: self.hosts.clone(),
@@ -119,85 +109,29 @@ impl Files {
         sources.unlisted(server)
     }
 
-    /// Waits until a file has changed.
+    /// How many files there are, or why they cannot be read now; then what was read before holds.
+    ///
+    /// # Errors
+    /// See above; without a secret.
+    pub fn readable(&self) -> Result<usize, String> {
+        let now = self.mounted.borrow();
+        match &now.trouble {
+            None => Ok(now.contents.len()),
+            Some(trouble) => Err(trouble.clone()),
+        }
+    }
+
+    fn contents(&self) -> Arc<Values> {
+        Arc::clone(&self.mounted.borrow().contents)
+    }
+
+    /// Waits until a file has changed, or can be read again or no more.
     pub async fn changed(&mut self) {
-        if self.values.changed().await.is_err() {
+        if self.mounted.changed().await.is_err() {
             // Without a directory nothing ever changes.
             std::future::pending::<()>().await;
         }
     }
-}
-
-async fn poll(
-    directory: PathBuf,
-    sender: watch::Sender<Arc<Values>>,
-    mut trouble: Option<String>,
-    shutdown: Shutdown,
-) -> anyhow::Result<()> {
-    let mut ticks = tokio::time::interval(POLL);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = shutdown.triggered() => return Ok(()),
-            _ = ticks.tick() => {}
-        }
-        let path = directory.clone();
-        let found = tokio::task::spawn_blocking(move || read(&path)).await?;
-        let Some(values) = tell(found, &directory, &mut trouble) else {
-            continue;
-        };
-        sender.send_if_modified(|known| {
-            let changed = **known != values;
-            if changed {
-                info!(directory = %directory.display(), files = values.len(), "credentials have changed");
-                *known = Arc::new(values);
-            }
-            changed
-        });
-    }
-}
-
-/// Says once why a directory cannot be read; what was read before holds on.
-fn tell(
-    found: io::Result<Values>,
-    directory: &Path,
-    trouble: &mut Option<String>,
-) -> Option<Values> {
-    match found {
-        Ok(values) => {
-            *trouble = None;
-            Some(values)
-        }
-        Err(error) => {
-            let error = error.to_string();
-            if trouble.as_ref() != Some(&error) {
-                warn!(directory = %directory.display(), error, "credentials cannot be read");
-                *trouble = Some(error);
-            }
-            None
-        }
-    }
-}
-
-fn read(directory: &Path) -> io::Result<Values> {
-    let values = std::fs::read_dir(directory)?
-        .flatten()
-        .filter_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
-            let wanted = name.starts_with(PREFIX) || name.starts_with(LEGACY_PREFIX);
-            let bytes = wanted.then(|| read_file(&entry.path()))??;
-            Some((name, bytes))
-        })
-        .take(MAX_FILES)
-        .collect();
-    Ok(values)
-}
-
-fn read_file(path: &Path) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).ok()?;
-    file.take(MAX_FILE).read_to_end(&mut bytes).ok()?;
-    Some(bytes)
 }
 
 #[cfg(test)]
@@ -215,37 +149,5 @@ mod tests {
             (MAX_RESPONSE.to_owned(), data("1")),
         ]));
         assert_eq!(format!("{properties:?}"), r#"{"MQTT_PASSWORD"}"#);
-    }
-
-    #[test]
-    fn a_swapped_link_of_a_mounted_secret_is_read_through() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path();
-        for (version, password) in [("v1", "old"), ("v2", "new")] {
-            std::fs::create_dir(path.join(version)).unwrap();
-            std::fs::write(path.join(version).join("MQTT_PASSWORD"), password).unwrap();
-        }
-        std::os::unix::fs::symlink("v1", path.join("..data")).unwrap();
-        std::os::unix::fs::symlink("..data/MQTT_PASSWORD", path.join("MQTT_PASSWORD")).unwrap();
-        assert_eq!(read(path).unwrap()["MQTT_PASSWORD"], b"old");
-        std::os::unix::fs::symlink("v2", path.join("..next")).unwrap();
-        std::fs::rename(path.join("..next"), path.join("..data")).unwrap();
-        assert_eq!(read(path).unwrap()["MQTT_PASSWORD"], b"new");
-    }
-
-    #[test]
-    fn a_directory_that_is_gone_for_a_while_takes_no_credentials_away() {
-        let parent = tempfile::tempdir().unwrap();
-        let path = parent.path().join("secret");
-        std::fs::create_dir(&path).unwrap();
-        std::fs::write(path.join("MQTT_USERNAME"), "u").unwrap();
-        let mut trouble = None;
-        assert!(tell(read(&path), &path, &mut trouble).is_some());
-        std::fs::remove_dir_all(&path).unwrap();
-        assert_eq!(tell(read(&path), &path, &mut trouble), None);
-        assert!(trouble.is_some());
-        std::fs::create_dir(&path).unwrap();
-        assert_eq!(tell(read(&path), &path, &mut trouble), Some(Values::new()));
-        assert_eq!(trouble, None);
     }
 }

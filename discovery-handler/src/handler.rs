@@ -108,9 +108,8 @@ impl Handler {
         info!(instance = name, endpoint, "discovery handler serves");
         let health = Health::new();
         let pool = Pool::new(base.pool_parts(&config));
-        let sessions = pool.metrics().clone();
         let requests = Requests::new(requests::Parts {
-            pool,
+            pool: pool.clone(),
             state: base.state.clone(),
             instance: name.clone(),
             collisions: config.collisions,
@@ -128,6 +127,7 @@ impl Handler {
         };
         base.tasks.critical("gRPC server", serve(bound, service));
         base.tasks.critical("requests", requests.clone().run());
+        base.watch_files(&config, &health);
         base.watch_agent(&config, &requests, &health, (endpoint.clone(), kind));
         Ok(Self {
             tasks: base.tasks,
@@ -136,7 +136,7 @@ impl Handler {
                 requests: requests.clone(),
             },
             metrics: Some(HandlerMetrics {
-                sessions,
+                pool,
                 requests,
                 sent,
             }),
@@ -240,6 +240,17 @@ impl Base {
         }
     }
 
+    /// Without a directory there is nothing to say.
+    fn watch_files(&self, config: &Config, health: &Health) {
+        if config.credentials_dir.is_none() {
+            return;
+        }
+        let condition = health.condition("credentials", "not read yet");
+        let shutdown = self.tasks.shutdown().clone();
+        let told = tell_files(self.files.clone(), condition, shutdown);
+        self.tasks.critical("readiness of credentials", told);
+    }
+
     fn watch_agent(
         &self,
         config: &Config,
@@ -282,6 +293,24 @@ impl Base {
         let condition = health.condition("agent", "not registered with the Agent yet");
         let told = tell_condition(accepted, condition, shutdown);
         self.tasks.critical("readiness", told);
+    }
+}
+
+/// Files that cannot be read do no harm to the sessions there are: ready all the same.
+async fn tell_files(
+    mut files: Files,
+    condition: Condition,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    loop {
+        match files.readable() {
+            Ok(count) => condition.ready(format!("{count} files")),
+            Err(why) => condition.ready(format!("what was read before holds: {why}")),
+        }
+        tokio::select! {
+            () = shutdown.triggered() => return Ok(()),
+            () = files.changed() => {}
+        }
     }
 }
 

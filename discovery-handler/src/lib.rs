@@ -7,6 +7,7 @@
 //! (`request`); `core::presence` decides; `publisher` and `admission` make lists of it; each
 //! Discover stream (`streams`) sends them on. No arrow points back.
 
+pub mod account;
 pub mod admin;
 pub mod admission;
 pub mod asked;

@@ -7,20 +7,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use akri_mqtt_runtime::metrics::Registry;
-use akri_mqtt_session::SessionMetrics;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
+use crate::pool::Pool;
 use crate::requests::Requests;
 use crate::streams::Sent;
 
 /// Reads everything when metrics are asked for.
 pub struct HandlerMetrics {
-    /// What its sessions count.
-    pub sessions: SessionMetrics,
+    /// Its sessions.
+    pub pool: Pool,
     /// Its requests.
     pub requests: Requests,
     /// What its streams have sent.
@@ -92,6 +92,7 @@ impl<const N: usize> Family<N> {
 impl Collector for HandlerMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.devices(&mut encoder)?;
+        self.credentials(&mut encoder)?;
         self.streams(&mut encoder)
     }
 }
@@ -99,7 +100,7 @@ impl Collector for HandlerMetrics {
 impl HandlerMetrics {
     /// Registers all of them.
     pub fn register(self, registry: &mut Registry) {
-        registry.register_collector(Box::new(self.sessions.clone()));
+        registry.register_collector(Box::new(self.pool.metrics().clone()));
         registry.register_collector(Box::new(self));
     }
 
@@ -138,6 +139,16 @@ impl HandlerMetrics {
         transitions.encode(encoder)?;
         ignored.encode(encoder)?;
         flapping.encode(encoder)
+    }
+
+    fn credentials(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Changed credential files that are not used: 1 if they cannot be read, and sessions for which they are wrong";
+        let mut unused = Family::gauge("credentials_unused", help);
+        let unreadable = u64::from(!self.pool.files_readable());
+        unused.add([("reason", "unreadable".to_owned())], unreadable);
+        let wrong = u64::try_from(self.pool.unusable_credentials()).unwrap_or(u64::MAX);
+        unused.add([("reason", "wrong".to_owned())], wrong);
+        unused.encode(encoder)
     }
 
     fn streams(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -44,6 +44,8 @@ pub enum Observed {
         /// When.
         at: Instant,
     },
+    /// What is presented to the server is something else, or could not be changed; its status says what.
+    Account,
     /// The connection is gone.
     Disconnected {
         /// The last sign of life of the server.

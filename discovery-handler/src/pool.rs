@@ -15,6 +15,7 @@ use akri_mqtt_session::{Counted, Handle, Options, SessionMetrics, SessionState};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
+use crate::account::{Account, Told};
 use crate::credentials::{Files, Properties};
 use crate::naming::{ClientIds, Ordinals, RequestLabel};
 use crate::observed::{Command, Member};
@@ -72,6 +73,8 @@ pub struct SessionInfo {
     pub client_id: String,
     /// The session itself.
     pub handle: Handle,
+    /// Why changed credential files are not used, if they are not.
+    pub account: watch::Receiver<Option<String>>,
 }
 
 /// A request's way to change what it wants from a session.
@@ -277,6 +280,22 @@ impl Pool {
         &self.metrics
     }
 
+    /// How many sessions go on with credentials whose files say something that cannot be used.
+    #[must_use]
+    pub fn unusable_credentials(&self) -> usize {
+        let sessions = self.lock();
+        let troubled = sessions
+            .values()
+            .filter(|entry| entry.info.account.borrow().is_some());
+        troubled.count()
+    }
+
+    /// Whether the files of credentials can be read.
+    #[must_use]
+    pub fn files_readable(&self) -> bool {
+        self.parts.files.readable().is_ok()
+    }
+
     /// Says that what the sessions have on disk is in use.
     pub fn touch_states(&self) {
         for entry in self.lock().values() {
@@ -302,23 +321,27 @@ impl Pool {
             warn!(server = %join.server.name, name, "a credential is for a server of this name, whose host --credentials-hosts does not list; whoever writes a Configuration can give any host this name");
         }
         let state = FileState::load(&client_id, &self.parts.state);
-        let (sender, receiver) = watch::channel(credentials);
+        let sources = (
+            self.parts.files.clone(),
+            join.properties.clone(),
+            join.legacy,
+        );
+        let (account, told) = Account::new(join.server.clone(), sources, credentials);
+        let Told {
+            credentials,
+            trouble,
+        } = told;
         let mut options = options(&join.server, &join.rules, client_id.clone());
         if self.parts.transient.is_some() {
             options.session_expiry = Duration::ZERO;
         }
         let memory: Arc<dyn SessionState> = Arc::<FileState>::clone(&state);
-        let (handle, events) = akri_mqtt_session::start(options, receiver, memory, Vec::new());
+        let (handle, events) = akri_mqtt_session::start(options, credentials, memory, Vec::new());
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let session = SharedSession::new(
             join.server.clone(),
             handle.clone(),
-            (
-                self.parts.files.clone(),
-                join.properties.clone(),
-                join.legacy,
-            ),
-            sender,
+            account,
             Arc::clone(&state),
         );
         let task = session.run(events, inbox, self.parts.shutdown.clone());
@@ -329,7 +352,11 @@ impl Pool {
             members: BTreeSet::new(),
             commands,
             _counted: self.metrics.watch(server, handle.status()),
-            info: SessionInfo { client_id, handle },
+            info: SessionInfo {
+                client_id,
+                handle,
+                account: trouble,
+            },
             state,
         }
     }

@@ -169,6 +169,7 @@ impl Request {
         match observed {
             Observed::Connected { at } => presence.on_connected(server, at_time(at)),
             Observed::Subscribed { at } => presence.on_subscribed(server, at_time(at)),
+            Observed::Account => {}
             Observed::Alive { at } => presence.on_packet(server, at),
             Observed::Disconnected { last_packet, at } => {
                 presence.on_disconnected(server, last_packet.unwrap_or(at), at_time(at));

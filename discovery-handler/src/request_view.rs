@@ -13,6 +13,9 @@ use crate::naming::{DetailsDigest, RequestLabel};
 use crate::pool::SessionInfo;
 use crate::view::{DeviceView, RequestView, ServerView};
 
+/// Servers of a request whose troubles `/readyz` spells out.
+const TROUBLES: usize = 4;
+
 /// Which devices a view shows.
 #[derive(Clone, Debug)]
 pub enum Scope {
@@ -83,7 +86,8 @@ impl Facts<'_> {
     pub fn readiness(&self) -> (bool, String) {
         if !self.listed {
             let waiting = "waiting for the servers' retained announcements";
-            return (self.streams == 0, waiting.to_owned());
+            let reason = format!("{waiting}{}", self.troubles());
+            return (self.streams == 0, reason);
         }
         let mut reason = format!("{} devices", self.presence.published().len());
         if let Some((device, why)) = self.left_out.first_key_value() {
@@ -97,7 +101,21 @@ impl Facts<'_> {
             let limit = self.details.limits.max_devices;
             reason.push_str(&format!("; {refused} refused by limits.maxDevices {limit}"));
         }
+        // A server that is away is no reason to send nobody here: the lists stand.
+        reason.push_str(&self.troubles());
         (true, reason)
+    }
+
+    /// What is wrong with its servers, for people.
+    fn troubles(&self) -> String {
+        let sessions = self.sessions.iter();
+        let mut troubles = sessions.filter_map(|(name, session)| trouble(name, session));
+        let mut text: String = troubles.by_ref().take(TROUBLES).collect();
+        match troubles.count() {
+            0 => {}
+            more => text.push_str(&format!("; and {more} servers more")),
+        }
+        text
     }
 
     /// Everything about itself, and about as many devices as are asked for.
@@ -151,6 +169,30 @@ impl Facts<'_> {
     }
 }
 
+/// What is wrong with one server, if anything is.
+fn trouble(name: &ServerName, session: &SessionInfo) -> Option<String> {
+    let status = session.handle.status();
+    let status = status.borrow();
+    let mut text = String::new();
+    if !status.connected {
+        let why = status.last_error.as_ref().map(ToString::to_string);
+        let why = why.unwrap_or_else(|| "no attempt has ended yet".to_owned());
+        text.push_str(&format!("; {name} is not connected: {why}"));
+    }
+    if let Some((filter, why)) = status.refused.first() {
+        let count = status.refused.len();
+        text.push_str(&format!(
+            "; {name} refuses {count} filters, such as {filter}: {why}"
+        ));
+    }
+    if let Some(why) = &*session.account.borrow() {
+        text.push_str(&format!(
+            "; changed credentials for {name} are not used: {why}"
+        ));
+    }
+    (!text.is_empty()).then_some(text)
+}
+
 fn server(name: &ServerName, session: &SessionInfo, now: Now) -> ServerView {
     let status = session.handle.status().borrow().clone();
     ServerView {
@@ -163,6 +205,7 @@ fn server(name: &ServerName, session: &SessionInfo, now: Now) -> ServerView {
             .last_error
             .filter(|_| !status.connected)
             .map(|error| error.to_string()),
+        credentials_error: session.account.borrow().clone(),
         refused_filters: status.refused,
     }
 }

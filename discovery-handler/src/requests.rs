@@ -326,9 +326,7 @@ impl Requests {
                     for joined in members {
                         self.parts.pool.leave(joined).await;
                     }
-                    return Err(Status::invalid_argument(format!(
-                        "discoveryProperties: {error}"
-                    )));
+                    return Err(Status::invalid_argument(format!("credentials: {error}")));
                 }
             }
         }
@@ -360,9 +358,7 @@ impl Requests {
         one.tell_sessions().await;
         if let Some(error) = failed {
             running.insert(old.clone(), one);
-            return Err(Status::invalid_argument(format!(
-                "discoveryProperties: {error}"
-            )));
+            return Err(Status::invalid_argument(format!("credentials: {error}")));
         }
         info!(request = %one.label, "request goes on with other credentials");
         Ok(one)

@@ -10,25 +10,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use akri_mqtt_core::credentials::Credentials;
 use akri_mqtt_core::details::{QoS, Server};
 use akri_mqtt_core::presence::Wanted;
 use akri_mqtt_core::topic::{FilterTree, TopicFilter};
 use akri_mqtt_runtime::Shutdown;
 use akri_mqtt_session::{Event, Events, Handle, Message, Subscription};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use crate::credentials::{Files, Properties};
+use crate::account::Account;
 use crate::observed::{Command, Member, Observed};
 use crate::session_state::FileState;
 use crate::subscriptions::union;
 
 /// How long a session that nobody wants any more may take to unsubscribe, and a refresh to begin.
 const UNSUBSCRIBE_WITHIN: Duration = Duration::from_secs(2);
-
-/// Where the credentials of the session come from.
-pub type CredentialSource = (Files, Properties, bool);
 
 struct Joined {
     member: Member,
@@ -40,8 +36,7 @@ struct Joined {
 pub struct SharedSession {
     server: Server,
     handle: Handle,
-    source: CredentialSource,
-    credentials: watch::Sender<Credentials>,
+    account: Account,
     state: Arc<FileState>,
     members: BTreeMap<u64, Joined>,
     tree: FilterTree<u64>,
@@ -56,18 +51,11 @@ pub struct SharedSession {
 impl SharedSession {
     /// A session without requests.
     #[must_use]
-    pub fn new(
-        server: Server,
-        handle: Handle,
-        source: CredentialSource,
-        credentials: watch::Sender<Credentials>,
-        state: Arc<FileState>,
-    ) -> Self {
+    pub fn new(server: Server, handle: Handle, account: Account, state: Arc<FileState>) -> Self {
         Self {
             server,
             handle,
-            source,
-            credentials,
+            account,
             state,
             members: BTreeMap::new(),
             tree: FilterTree::new(),
@@ -86,7 +74,6 @@ impl SharedSession {
         mut commands: mpsc::Receiver<Command>,
         shutdown: Shutdown,
     ) {
-        let mut files = self.source.0.clone();
         loop {
             tokio::select! {
                 biased;
@@ -96,15 +83,17 @@ impl SharedSession {
                     Some(Command::Want(id, wanted)) => self.want(id, wanted),
                     Some(Command::Leave(id)) => self.leave(id),
                     Some(Command::Credentials(properties, credentials)) => {
-                        self.source.1 = properties;
-                        self.set_credentials(credentials);
+                        self.account.replace(properties, credentials);
+                        self.tell_all(Observed::Account).await;
                     }
                     Some(Command::End) | None => {
                         self.unsubscribe(&mut events).await;
                         break;
                     }
                 },
-                () = files.changed() => self.read_files(),
+                () = self.account.files_changed() => if self.account.read_files() {
+                    self.tell_all(Observed::Account).await;
+                },
                 () = until(self.refresh_until) => self.end_refresh(),
                 event = events.recv() => match event {
                     Some(event) => self.take(event).await,
@@ -310,24 +299,6 @@ impl SharedSession {
     async fn tell(&self, member: &Member, observed: Observed) {
         // A request that is gone leaves soon.
         let _ = member.to.send((self.server.name.clone(), observed)).await;
-    }
-
-    fn read_files(&self) {
-        let (files, properties, legacy) = &self.source;
-        match files.resolve(&self.server, properties, *legacy) {
-            Ok(credentials) => self.set_credentials(credentials),
-            Err(error) => {
-                warn!(server = %self.server.name, %error, "changed credentials cannot be used; the old ones stay");
-            }
-        }
-    }
-
-    fn set_credentials(&self, credentials: Credentials) {
-        self.credentials.send_if_modified(|known| {
-            let changed = *known != credentials;
-            *known = credentials;
-            changed
-        });
     }
 
     async fn unsubscribe(&mut self, events: &mut Events) {

@@ -55,6 +55,8 @@ pub struct ServerView {
     pub since: jiff::Timestamp,
     /// Why it is not connected: the last failure.
     pub last_error: Option<String>,
+    /// Why changed files of `--credentials-dir` are not used; those before them are.
+    pub credentials_error: Option<String>,
     /// Filters that the server refuses, with its reasons.
     pub refused_filters: Vec<(String, String)>,
 }

@@ -110,7 +110,7 @@ fn read(paths: &[PathBuf]) -> Result<Contents, FileError> {
     paths.iter().map(|path| read_one(path)).collect()
 }
 
-fn read_one(path: &Path) -> Result<Vec<u8>, FileError> {
+pub(crate) fn read_one(path: &Path) -> Result<Vec<u8>, FileError> {
     let unreadable = |why: String| FileError::Unreadable {
         path: path.display().to_string(),
         why,

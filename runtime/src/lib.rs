@@ -13,6 +13,7 @@ pub mod health;
 pub mod listen;
 pub mod logging;
 pub mod metrics;
+pub mod mounted;
 pub mod program;
 pub mod serve;
 pub mod shutdown;

@@ -78,6 +78,12 @@ impl Authority {
         self.issue(&[name], ExtendedKeyUsagePurpose::ClientAuth, false)
     }
 
+    /// A client certificate that expired in 2020.
+    #[must_use]
+    pub fn expired_client(&self, name: &str) -> ServerCertificate {
+        self.issue(&[name], ExtendedKeyUsagePurpose::ClientAuth, true)
+    }
+
     fn issue(
         &self,
         names: &[&str],

@@ -35,6 +35,8 @@ pub struct HandlerFlags {
     pub instance: String,
     /// More flags.
     pub more: Vec<String>,
+    /// More environment variables.
+    pub environment: Vec<(String, String)>,
     /// Level of its log.
     pub log: &'static str,
 }
@@ -48,6 +50,7 @@ impl HandlerFlags {
             state: base.join("state"),
             instance: "n-0".to_owned(),
             more: Vec::new(),
+            environment: Vec::new(),
             log: "debug",
         }
     }
@@ -92,6 +95,7 @@ impl HandlerFlags {
                 ),
             )
             .env("AKRI_MQTT_NODE", "n")
+            .envs(self.environment.iter().cloned())
             .stderr(Stdio::piped())
             .stdout(Stdio::piped())
             .stdin(Stdio::null());

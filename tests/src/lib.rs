@@ -18,4 +18,5 @@ pub mod pool;
 pub mod port;
 pub mod proxy;
 pub mod scene;
+pub mod secret;
 pub mod servers;

@@ -5,6 +5,8 @@ mod tcp;
 mod tls;
 mod ws;
 
+pub use tls::check;
+
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 

@@ -1,11 +1,14 @@
-//! TLS: system roots and the own authority, client certificates, and every failure with its cause.
+//! TLS: the system's authorities or an own one, client certificates, and every failure with its cause.
 
 use std::sync::{Arc, OnceLock};
 
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore,
-    SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    AlertDescription, CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct,
+    RootCertStore, SignatureScheme, WantsVerifier,
+    client::{
+        WantsClientCert,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
     crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
 };
@@ -32,19 +35,42 @@ pub(super) async fn wrap(
 }
 
 fn config(attempt: &Attempt<'_>) -> Result<ClientConfig, SessionError> {
-    let credentials = attempt.credentials;
-    let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| configuration(format!("TLS: {error}")))?;
+    let builder = builder()?;
     let builder = if attempt.options.insecure_skip_verify {
         tracing::warn!(url = %attempt.url, "the server's certificate is not verified (insecureSkipVerify)");
+        let provider = Arc::new(ring::default_provider());
         builder
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(AcceptAny(provider)))
     } else {
-        builder.with_root_certificates(roots(credentials)?)
+        builder.with_root_certificates(roots(attempt.credentials)?)
     };
+    with_client_certificate(builder, attempt.credentials)
+}
+
+/// Whether certificates and key can be used: each whole, the key the certificate's. What the server says of them is
+/// another matter.
+///
+/// # Errors
+/// Which one cannot be used, and why; never its contents.
+pub fn check(credentials: &Credentials) -> Result<(), SessionError> {
+    if let Some(pem) = &credentials.ca_cert {
+        authorities(pem)?;
+    }
+    let builder = builder()?.with_root_certificates(RootCertStore::empty());
+    with_client_certificate(builder, credentials).map(drop)
+}
+
+fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, SessionError> {
+    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| configuration(format!("TLS: {error}")))
+}
+
+fn with_client_certificate(
+    builder: ConfigBuilder<ClientConfig, WantsClientCert>,
+    credentials: &Credentials,
+) -> Result<ClientConfig, SessionError> {
     match (&credentials.client_cert, &credentials.client_key) {
         (Some(chain), Some(key)) => {
             let chain = certificates(chain, "MQTT_CLIENT_CERT")?;
@@ -76,15 +102,12 @@ fn system_roots() -> &'static RootCertStore {
     })
 }
 
+/// An own authority stands in for those of the system: whoever names one trusts no other to vouch for the server.
 fn roots(credentials: &Credentials) -> Result<RootCertStore, SessionError> {
-    let mut store = system_roots().clone();
     if let Some(pem) = &credentials.ca_cert {
-        for certificate in certificates(pem, "MQTT_CA_CERT")? {
-            store
-                .add(certificate)
-                .map_err(|error| configuration(format!("MQTT_CA_CERT: {error}")))?;
-        }
+        return authorities(pem);
     }
+    let store = system_roots().clone();
     if store.is_empty() {
         let text =
             "there are no authorities to trust: the system has none and MQTT_CA_CERT is not set";
@@ -93,11 +116,24 @@ fn roots(credentials: &Credentials) -> Result<RootCertStore, SessionError> {
     Ok(store)
 }
 
+fn authorities(pem: &[u8]) -> Result<RootCertStore, SessionError> {
+    let mut store = RootCertStore::empty();
+    for certificate in certificates(pem, "MQTT_CA_CERT")? {
+        store
+            .add(certificate)
+            .map_err(|error| configuration(format!("MQTT_CA_CERT: {error}")))?;
+    }
+    Ok(store)
+}
+
 fn certificates(pem: &[u8], name: &str) -> Result<Vec<CertificateDer<'static>>, SessionError> {
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match all {
         Ok(all) if !all.is_empty() => Ok(all),
-        _ => Err(configuration(format!("{name} holds no certificate in PEM"))),
+        Ok(_) => Err(configuration(format!("{name} holds no certificate in PEM"))),
+        Err(_) => Err(configuration(format!(
+            "{name} is not whole: it is no PEM, or was cut"
+        ))),
     }
 }
 
