@@ -18,8 +18,9 @@ use crate::ingest::{Command, Scope};
 use crate::session_options::options_text;
 
 impl Monitor {
-    /// Whether it is a member of its pool, as a part of its readiness.
+    /// Whether it is a member of its pool, as a part of its readiness. Until [`Monitor::join`] its API has no answers.
     pub(crate) fn membership(&self) -> Condition {
+        self.service.expect_pool();
         self.health.condition("pool", "not a member yet")
     }
 

@@ -106,7 +106,6 @@ pub async fn run(mut parts: Parts<'_>, name: &str, shutdown: &Shutdown) -> anyho
     };
     let (live, counted) = (parts.live.subscribe(), parts.metrics.forwarded.clone());
     let others = Others::new(me.clone(), locks.shards(), live, parts.tls, counted);
-    parts.monitor.join(others);
     let pool = Pool {
         monitor: parts.monitor,
         placement: Placement::new(me.clone(), locks.shards()),
@@ -117,6 +116,7 @@ pub async fn run(mut parts: Parts<'_>, name: &str, shutdown: &Shutdown) -> anyho
         metrics: parts.metrics,
         ready: parts.ready,
         live: parts.live,
+        others: Some(others),
         held: ManuallyDrop::default(),
         draining: FuturesUnordered::new(),
     };
@@ -133,6 +133,8 @@ struct Pool<'a> {
     metrics: PoolMetrics,
     ready: Condition,
     live: watch::Sender<Live>,
+    /// Until the API may ask them: not before the first list with this member in it.
+    others: Option<Others>,
     /// Given back one by one, else by the end of the process: should this end earlier, sessions may outlive it.
     held: ManuallyDrop<BTreeMap<Shard, ShardLock>>,
     draining: FuturesUnordered<BoxFuture<'a, Shard>>,
@@ -153,11 +155,7 @@ impl Pool<'_> {
             match self.locks.live().await {
                 Ok(live) => {
                     self.act(live.keys(), shutdown).await?;
-                    self.live.send_if_modified(|before| {
-                        let is_new = *before != live;
-                        *before = live;
-                        is_new
-                    });
+                    self.tell(live);
                 }
                 Err(error) if error.is_final() => return Err(error.into()),
                 // Its locks are as good as before.
@@ -181,6 +179,19 @@ impl Pool<'_> {
         }
     }
 
+    /// From the first list with this member in it the API answers for all that live.
+    fn tell(&mut self, live: Live) {
+        let is_member = live.contains_key(&self.me);
+        self.live.send_if_modified(|before| {
+            let is_new = *before != live;
+            *before = live;
+            is_new
+        });
+        if is_member && let Some(others) = self.others.take() {
+            self.monitor.join(others);
+        }
+    }
+
     /// Gives everything back. The others know at once that it goes.
     async fn leave(&mut self, shutdown: &Shutdown) -> anyhow::Result<()> {
         self.ready.not_ready("it leaves the pool");
@@ -201,13 +212,16 @@ impl Pool<'_> {
     ) -> anyhow::Result<()> {
         let size = live.clone().into_iter().count();
         let is_member = live.clone().into_iter().any(|member| *member == self.me);
-        let mut claimed = Claimed::Lost;
+        let mut is_refused = false;
         for action in self.placement.decide(live) {
             match action {
                 Action::Claim(shard) => {
-                    if claimed != Claimed::Refused && !shutdown.is_triggered() {
-                        claimed = self.claim(shard).await?;
-                    }
+                    let claimed = if is_refused || shutdown.is_triggered() {
+                        Claimed::Lost
+                    } else {
+                        self.claim(shard).await?
+                    };
+                    is_refused |= claimed == Claimed::Refused;
                     self.placement.claimed(shard, claimed == Claimed::Won);
                 }
                 Action::Drain(shard) => self.drain(shard).await,
@@ -320,3 +334,6 @@ impl Pool<'_> {
 fn number(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,7 @@ mod tests_watch;
 pub(super) mod view;
 mod watch;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use akri_mqtt_core::decode::{self, Decoded, Decoder};
@@ -129,6 +130,8 @@ pub struct Service {
     pub commands: Commands,
     /// The other members of the pool; empty without one.
     pub(super) pool: Arc<OnceLock<Others>>,
+    /// Whether there will be some.
+    expects_pool: Arc<AtomicBool>,
     streams: Arc<Semaphore>,
     parts: Arc<Semaphore>,
 }
@@ -150,9 +153,20 @@ impl Service {
             metrics: ApiMetrics::default(),
             commands: Commands::default(),
             pool: Arc::default(),
+            expects_pool: Arc::default(),
             streams: Arc::new(Semaphore::new(STREAMS)),
             parts: Arc::new(Semaphore::new(PARTS)),
         }
+    }
+
+    /// Without other members it has no answers for anybody but them: its own store is not all that there is.
+    pub(crate) fn expect_pool(&self) {
+        self.expects_pool.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it does not know yet of the other members of its pool.
+    pub(super) fn is_joining(&self) -> bool {
+        self.expects_pool.load(Ordering::Relaxed) && self.pool.get().is_none()
     }
 
     /// From now on it knows of the other members of its pool.

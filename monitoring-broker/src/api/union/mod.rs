@@ -147,11 +147,14 @@ impl Asked {
     /// The API for a caller.
     ///
     /// # Errors
-    /// When it is a member that takes this process for another one.
+    /// When it is a member that takes this process for another one, or this process is not in its pool yet.
     pub fn new(service: Service, caller: Caller) -> Result<Self, ServiceError> {
         match caller.store() {
             Some(store) if store != service.store.id() => Err(ServiceError::Unreachable(
                 "another member is at this address now".to_owned(),
+            )),
+            None if service.is_joining() => Err(ServiceError::Unreachable(
+                "this process is not a member of its pool yet; ask again later".to_owned(),
             )),
             _ => Ok(Self { service, caller }),
         }

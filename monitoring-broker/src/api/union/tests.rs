@@ -61,6 +61,7 @@ impl Scene {
 
     async fn join(&mut self, name: &'static str) {
         let bench = Bench::new();
+        bench.service.expect_pool();
         let (listener, address) = listener().await;
         let access = Access::open(&self.files, &self.tasks).unwrap();
         let (port, gate) = access.front(PortName::Grpc, listener);
@@ -218,6 +219,20 @@ async fn members_answer_for_each_other_over_mutual_tls_with_the_token_of_the_cal
     // Who takes this member for another one gets no answer.
     let mistaken = Caller::new(Some(TOKEN), Some(b"another-store"));
     assert!(Asked::new(service, mistaken).is_err());
+}
+
+#[tokio::test]
+async fn before_it_is_in_its_pool_a_member_answers_other_members_only() {
+    let service = Bench::new().service;
+    service.expect_pool();
+    let ask = |caller| Asked::new(service.clone(), caller);
+    let error = ask(Caller::default()).err().unwrap();
+    assert_eq!(
+        error.to_string(),
+        "this process is not a member of its pool yet; ask again later"
+    );
+    assert!(matches!(error, ServiceError::Unreachable(_)));
+    assert!(ask(Caller::new(None, Some(service.store.id().as_bytes()))).is_ok());
 }
 
 #[tokio::test]
