@@ -7,6 +7,10 @@ use crate::api::service::{ServiceError, shorten};
 
 /// More are not kept of stores that no member has.
 pub(super) const MOST: usize = 64;
+/// A cursor with more stores is none of ours: so many members, and those that no member has.
+const MOST_READ: usize = 1_024 + MOST;
+/// The longest name of a store.
+const MOST_NAME: usize = 64;
 
 /// Sequences by store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,9 +19,10 @@ pub(super) struct Cursors(pub(super) BTreeMap<String, u64>);
 impl Cursors {
     /// Reads a cursor, of one message or of a stream.
     pub(super) fn read(text: &str) -> Result<Self, ServiceError> {
-        let entries = text.split(',').map(|entry| {
+        let entries = text.split(',').zip(0..).map(|(entry, number)| {
             let (store, sequence) = entry.rsplit_once(':')?;
-            Some((store.to_owned(), sequence.parse().ok()?))
+            let is_ours = number < MOST_READ && is_name(store);
+            Some((is_ours.then(|| store.to_owned())?, sequence.parse().ok()?))
         });
         let entries: Option<BTreeMap<_, _>> = entries.collect();
         entries.map(Self).ok_or_else(|| {
@@ -49,6 +54,12 @@ impl Cursors {
     }
 }
 
+/// Whether a store could be called so. Its name is said again in cursors and gaps.
+fn is_name(store: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    (1..=MOST_NAME).contains(&store.len()) && store.chars().all(is_plain)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,6 +72,30 @@ mod tests {
         assert_eq!(Cursors::read("a:1").unwrap().text("a"), "a:1");
         for wrong in ["", "a", "a:", "a:-1", "a:1,", "a:1,b"] {
             assert!(Cursors::read(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_from_outside_is_bounded_and_has_names_that_may_be_said_again() {
+        let of = |stores: usize| {
+            let entries = (0..stores).map(|store| format!("{store}:1"));
+            entries.collect::<Vec<_>>().join(",")
+        };
+        assert_eq!(Cursors::read(&of(MOST_READ)).unwrap().0.len(), MOST_READ);
+        let long = format!("{}:1", "a".repeat(MOST_NAME + 1));
+        let many = of(MOST_READ + 1);
+        let huge = "a:1,".repeat(32 << 10);
+        for wrong in [
+            ":1",
+            "a\nid: 7\ndata: b:1",
+            "a b:1",
+            "ä:1",
+            &long,
+            &many,
+            &huge,
+        ] {
+            let error = Cursors::read(wrong).unwrap_err().to_string();
+            assert!(error.len() < 1_000 && !error.contains('\n'), "{error}");
         }
     }
 }
