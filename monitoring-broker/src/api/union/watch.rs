@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use futures_util::stream::{BoxStream, SelectAll, StreamExt as _};
+use futures_util::stream::{self, BoxStream, SelectAll, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
@@ -53,7 +53,8 @@ pub struct United {
     others: Others,
     query: WatchQuery,
     live: watch::Receiver<Live>,
-    own: Watcher,
+    /// A stream, so that a read of the store goes on while other parts have something.
+    own: BoxStream<'static, Result<WatchEvent, ServiceError>>,
     parts: SelectAll<BoxStream<'static, (String, PartEvent)>>,
     /// The stores of the parts.
     active: BTreeSet<String>,
@@ -148,7 +149,7 @@ impl United {
             asked: asked.clone(),
             others: others.clone(),
             live,
-            own,
+            own: events(own),
             parts: SelectAll::new(),
             active: BTreeSet::new(),
             cursors: begin.cursors,
@@ -177,7 +178,7 @@ impl United {
                 return Ok(Some(event));
             }
             tokio::select! {
-                event = self.own.next() => match event? {
+                event = self.own.try_next() => match event? {
                     Some(event) => self.own_event(event),
                     None => return Ok(None),
                 },
@@ -293,3 +294,15 @@ impl United {
         }
     }
 }
+
+fn events(watcher: Watcher) -> BoxStream<'static, Result<WatchEvent, ServiceError>> {
+    let events = stream::try_unfold(watcher, |mut watcher| async move {
+        let event = watcher.next().await?;
+        Ok(event.map(|event| (event, watcher)))
+    });
+    events.boxed()
+}
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;
