@@ -121,6 +121,7 @@ fn name_of(evidence: Evidence) -> &'static str {
         Evidence::Irregular(what) => what.as_str(),
         Evidence::Superseded => "superseded",
         Evidence::Unknown => "unknown",
+        Evidence::Template => "template",
         Evidence::Excess => "excess",
     }
 }

@@ -35,6 +35,7 @@ impl Presence {
             (Evidence::Doubted, _) => self.on_doubted(index, finding, now),
             (Evidence::Listed, _) => self.on_listed(index, finding, retained, now),
             (Evidence::Vouched, _) => self.on_vouched(index, finding, retained, now),
+            (Evidence::Template, _) => Err(Ignored::Template),
             (Evidence::Excess, _) => Err(Ignored::Excess),
             (Evidence::Data, false) => self.on_data(index, finding, now),
             (Evidence::Data, true) => self.on_retained_data(index, finding, now),

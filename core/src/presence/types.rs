@@ -127,6 +127,8 @@ pub enum Ignored {
     Command,
     /// Its payload is none of the words of the announcing rule.
     UnknownPayload,
+    /// It asks for a template that is not understood; the payload is taken as it is.
+    Template,
     /// It announces more than a convention keeps.
     Excess,
     /// It is retained data, which `presence.retained` does not trust, or that an announcement denies.
@@ -154,6 +156,7 @@ impl Ignored {
             Self::LongName => "long_name",
             Self::Command => "command",
             Self::UnknownPayload => "unknown_payload",
+            Self::Template => "template",
             Self::Excess => "excess",
             Self::Retained => "retained",
             Self::Overruled => "overruled",
@@ -189,6 +192,8 @@ pub enum Evidence {
     Superseded,
     /// An announcement that nobody understands; no evidence.
     Unknown,
+    /// An announcement with a template that nobody understands; no evidence.
+    Template,
     /// An announcement of more than a convention keeps; no evidence.
     Excess,
 }

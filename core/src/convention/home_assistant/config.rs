@@ -23,6 +23,8 @@ pub(super) struct Config {
     pub entities: Vec<(String, Entity)>,
     /// How much was left out, because it is too much or cannot be read.
     pub left_out: usize,
+    /// How many templates of availability are of another form than what is understood.
+    pub templates: usize,
 }
 
 /// Reads a message; `Err` says that it is none, `Ok(None)` that it names no device.
@@ -37,6 +39,7 @@ pub(super) fn parse(payload: &[u8], is_device: bool, prefix: &str) -> Result<Opt
         device,
         entities: Vec::new(),
         left_out: 0,
+        templates: 0,
     };
     if is_device {
         let Some(Value::Object(components)) = get(&top, "components", "cmps") else {
@@ -52,6 +55,7 @@ pub(super) fn parse(payload: &[u8], is_device: bool, prefix: &str) -> Result<Opt
                         top: Some(&top),
                         prefix,
                         left_out: 0,
+                        templates: 0,
                     };
                     config.add(id, entity);
                 }
@@ -66,6 +70,7 @@ pub(super) fn parse(payload: &[u8], is_device: bool, prefix: &str) -> Result<Opt
                 top: None,
                 prefix,
                 left_out: 0,
+                templates: 0,
             },
         );
     }
@@ -76,6 +81,7 @@ impl Config {
     fn add(&mut self, id: &str, mut reader: Reader<'_>) {
         let entity = reader.entity();
         self.left_out += reader.left_out;
+        self.templates += reader.templates;
         self.entities.push((id.to_owned(), entity));
     }
 }
@@ -111,6 +117,7 @@ struct Reader<'a> {
     top: Option<&'a Map<String, Value>>,
     prefix: &'a str,
     left_out: usize,
+    templates: usize,
 }
 
 impl Reader<'_> {
@@ -172,7 +179,7 @@ impl Reader<'_> {
         let path = match template.as_ref().and_then(Value::as_str) {
             None => Vec::new(),
             Some(template) => path(template).unwrap_or_else(|| {
-                self.left_out += 1;
+                self.templates += 1;
                 Vec::new()
             }),
         };

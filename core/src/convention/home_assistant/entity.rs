@@ -142,7 +142,10 @@ pub(super) fn names(entities: &[(String, Entity)]) -> (BTreeSet<&str>, BTreeSet<
 pub(super) fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
-        Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
+        // As templates write them, and as Home Assistant reads a word that is none.
+        Value::Bool(true) => Some("True".to_owned()),
+        Value::Bool(false) => Some("False".to_owned()),
+        Value::Number(number) => Some(number.to_string()),
         _ => None,
     }
 }

@@ -139,6 +139,9 @@ impl HomeAssistant {
         if config.left_out > 0 {
             said.push(Said::announced(&config.device, Evidence::Unknown));
         }
+        if config.templates > 0 {
+            said.push(Said::announced(&config.device, Evidence::Template));
+        }
         self.replace(topic, config, message.retained, said);
         Verdict::Taken
     }
