@@ -12,7 +12,7 @@ use super::{SOON, TEST_IMAGE, api, create, until};
 use crate::http::Tls;
 use crate::pod::CONTROL_PORT;
 use crate::pod::agent::{Configure, Seen};
-use crate::pod::control::{Fetch, Fetched, Publish};
+use crate::pod::control::{Fetch, Fetched, ONCE, Publish};
 use crate::pod::processes::{Start, State};
 
 /// A running test pod.
@@ -109,12 +109,14 @@ impl TestPod {
         method: &str,
         path: &str,
         body: &impl serde::Serialize,
+        number: &str,
     ) -> Result<T, String> {
         let uri = format!(
             "/api/v1/namespaces/{}/pods/{}:{CONTROL_PORT}/proxy{path}",
             self.namespace, self.name
         );
-        let request = http_request(method, &uri, serde_json::to_vec(body).expect("JSON"));
+        let body = serde_json::to_vec(body).expect("JSON");
+        let request = http_request(method, &uri, number, body);
         let answer = tokio::time::timeout(SOON, self.client.request::<T>(request)).await;
         match answer {
             Ok(Ok(answer)) => Ok(answer),
@@ -123,46 +125,40 @@ impl TestPod {
         }
     }
 
-    /// As [`Self::ask`], again if the way through the API server broke: for what may be asked twice.
+    /// As [`Self::ask`], again if the way through the API server broke; the pod does it once.
     async fn asked<T: DeserializeOwned>(
         &self,
         method: &str,
         path: &str,
         body: &impl serde::Serialize,
     ) -> T {
+        let number = rand::random::<u64>().to_string();
         until(&format!("{}: {path}", self.name), SOON, async || {
-            self.ask(method, path, body).await
+            self.ask(method, path, body, &number).await
         })
         .await
     }
 
-    async fn told<T: DeserializeOwned>(&self, path: &str, body: &impl serde::Serialize) -> T {
-        self.ask("POST", path, body)
-            .await
-            .unwrap_or_else(|error| panic!("{error}"))
-    }
-
     /// Starts processes in it.
     pub async fn spawn(&self, starts: &[Start]) {
-        let () = self.told("/processes", &starts).await;
+        let () = self.asked("POST", "/processes", &starts).await;
     }
 
     /// Sends a signal to a process; the time just before, in milliseconds since 1970.
     pub async fn signal(&self, process: &str, signal: &str) -> u64 {
-        self.told(&format!("/processes/{process}/{signal}"), &())
+        self.asked("POST", &format!("/processes/{process}/{signal}"), &())
             .await
     }
 
     /// Kills a container of its node; see [`Self::start_on_node`].
     pub async fn kill_container(&self, id: &str) -> u64 {
-        self.told(&format!("/node/kill/{id}"), &()).await
+        self.asked("POST", &format!("/node/kill/{id}"), &()).await
     }
 
     /// Resident memory of a container of its node, in KiB; see [`Self::start_on_node`].
     pub async fn resident(&self, id: &str) -> u64 {
-        self.ask("GET", &format!("/node/resident/{id}"), &())
+        self.asked("GET", &format!("/node/resident/{id}"), &())
             .await
-            .unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Its processes.
@@ -237,14 +233,15 @@ impl TestPod {
             retain,
             messages,
         };
-        self.ask("POST", "/publish", &publish).await
+        let number = rand::random::<u64>().to_string();
+        self.ask("POST", "/publish", &publish, &number).await
     }
 
     /// Gives the test Agent in it a Configuration.
     pub async fn configure(&self, name: &str, details: &str) {
         let (name, details) = (name.to_owned(), details.to_owned());
         let () = self
-            .told("/agent/configure", &Configure { name, details })
+            .asked("POST", "/agent/configure", &Configure { name, details })
             .await;
     }
 
@@ -255,11 +252,17 @@ impl TestPod {
 }
 
 /// A request with a JSON body.
-fn http_request(method: &str, uri: &str, body: Vec<u8>) -> axum::http::Request<Vec<u8>> {
+fn http_request(
+    method: &str,
+    uri: &str,
+    number: &str,
+    body: Vec<u8>,
+) -> axum::http::Request<Vec<u8>> {
     axum::http::Request::builder()
         .method(method)
         .uri(uri)
         .header("content-type", "application/json")
+        .header(ONCE, number)
         .body(body)
         .expect("a request")
 }

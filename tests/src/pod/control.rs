@@ -1,21 +1,28 @@
 //! The control port of a test pod. In: requests of a test. Out: processes started and killed, URLs
 //! fetched from inside the cluster, messages published.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::Context as _;
-use axum::extract::{Path, State};
+use axum::body::{Bytes, to_bytes};
+use axum::extract::{Path, Request, State};
 use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, StatusCode};
-use axum::response::Response;
+use axum::middleware::{Next, from_fn_with_state, map_response};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
+use tokio::sync::{Mutex, OnceCell};
 
 use super::mqtt::Connection;
 use super::processes::{self, Processes, Start};
 use crate::http::{self, Tls};
+
+/// Header with a number that no other request has.
+pub const ONCE: &str = "akri-mqtt-test-once";
 
 /// What is published from inside the cluster.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -61,7 +68,30 @@ pub fn routes() -> Router {
         .route("/node/kill/{container}", post(kill_container))
         .route("/node/resident/{container}", get(resident))
         .with_state(Processes::default())
-        .layer(axum::middleware::map_response(one_request))
+}
+
+/// What requests with a number were answered.
+type Answers = Arc<Mutex<HashMap<HeaderValue, Arc<OnceCell<(StatusCode, Bytes)>>>>>;
+
+/// What holds for all requests to a test pod.
+pub fn once_and_closed(routes: Router) -> Router {
+    routes
+        .layer(from_fn_with_state(Answers::default(), once))
+        .layer(map_response(one_request))
+}
+
+/// A request that comes again, because its answer got lost on the way, is answered as it was and not acted on.
+async fn once(State(answers): State<Answers>, request: Request, next: Next) -> Response {
+    let Some(number) = request.headers().get(ONCE).cloned() else {
+        return next.run(request).await;
+    };
+    let answer = Arc::clone(answers.lock().await.entry(number).or_default());
+    let answer = answer.get_or_init(async || {
+        let (head, body) = next.run(request).await.into_parts();
+        let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
+        (head.status, body)
+    });
+    answer.await.clone().into_response()
 }
 
 /// Addresses of pods come again: the API server must not send to the next pod on a connection to this one.

@@ -81,6 +81,7 @@ fn serve(control: Option<SocketAddr>, agent: Option<PathBuf>) -> anyhow::Result<
             .await
             .with_context(|| control.to_string())?;
         let routes = control::routes().merge(agent::routes(agent));
+        let routes = control::once_and_closed(routes);
         axum::serve(listener, routes)
             .with_graceful_shutdown(stop)
             .await?;
