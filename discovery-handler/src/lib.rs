@@ -16,6 +16,7 @@ pub mod config;
 pub mod credentials;
 pub mod endpoint;
 pub mod handler;
+pub mod host;
 pub mod metrics;
 pub mod naming;
 pub mod observed;
@@ -37,6 +38,7 @@ pub mod subscriptions;
 pub mod tally;
 pub mod view;
 pub mod vital;
+pub mod voice;
 
 use std::time::SystemTime;
 

@@ -16,6 +16,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use crate::pool::Pool;
 use crate::requests::Requests;
 use crate::streams::Sent;
+use crate::tally::Counts;
 
 /// Reads everything when metrics are asked for.
 pub struct HandlerMetrics {
@@ -127,13 +128,14 @@ impl HandlerMetrics {
             );
             flapping.add([], numbers.flapping);
         }
-        for ((to, reason), count) in counts.transitions {
-            let labels = [("to", to.to_owned()), ("reason", reason.to_owned())];
-            transitions.add(labels, count);
+        for ((to, reason), count) in &counts.transitions {
+            let labels = [("to", (*to).to_owned()), ("reason", (*reason).to_owned())];
+            transitions.add(labels, *count);
         }
-        for (reason, count) in counts.ignored {
-            ignored.add([("reason", reason.to_owned())], count);
+        for (reason, count) in &counts.ignored {
+            ignored.add([("reason", (*reason).to_owned())], *count);
         }
+        Self::sparkplug(&counts, encoder)?;
         devices.encode(encoder)?;
         left_out.encode(encoder)?;
         transitions.encode(encoder)?;
@@ -149,6 +151,25 @@ impl HandlerMetrics {
         let wrong = u64::try_from(self.pool.unusable_credentials()).unwrap_or(u64::MAX);
         unused.add([("reason", "wrong".to_owned())], wrong);
         unused.encode(encoder)
+    }
+
+    fn sparkplug(counts: &Counts, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut irregular = Family::counter(
+            "sparkplug_irregular",
+            "Messages of Sparkplug B with another sequence number than was expected",
+        );
+        for (what, count) in &counts.irregular {
+            irregular.add([("kind", (*what).to_owned())], *count);
+        }
+        let mut rebirths = Family::counter(
+            "sparkplug_rebirth_requests",
+            "Edge Nodes that were asked for their births",
+        );
+        for (result, count) in &counts.rebirths {
+            rebirths.add([("result", (*result).to_owned())], *count);
+        }
+        irregular.encode(encoder)?;
+        rebirths.encode(encoder)
     }
 
     fn streams(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use akri_mqtt_core::credentials::Credentials;
 use akri_mqtt_core::details::QoS;
 use akri_mqtt_core::identity::ServerName;
-use akri_mqtt_core::presence::Wanted;
+use akri_mqtt_core::presence::{Outgoing, Wanted};
 use akri_mqtt_session::Topic;
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -18,6 +18,8 @@ use crate::credentials::Properties;
 pub enum Observed {
     /// The server accepted the connection.
     Connected {
+        /// Whether the server has kept what came while we were away.
+        resumed: bool,
         /// When.
         at: Instant,
     },
@@ -70,6 +72,8 @@ pub enum Command {
     Join(u64, Member),
     /// A request wants something else by now.
     Want(u64, Vec<Wanted>),
+    /// A request has something to say.
+    Publish(Outgoing),
     /// A request leaves.
     Leave(u64),
     /// The request's credentials are these now.

@@ -10,19 +10,21 @@ use std::time::Duration;
 use akri_mqtt_core::credentials::{CredentialError, Credentials};
 use akri_mqtt_core::details::{MqttRules, Server, SessionKey};
 use akri_mqtt_core::identity::ServerName;
-use akri_mqtt_core::presence::Wanted;
+use akri_mqtt_core::presence::{Outgoing, Wanted};
 use akri_mqtt_session::{Counted, Handle, Options, SessionMetrics, SessionState};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use crate::account::{Account, Told};
 use crate::credentials::{Files, Properties};
+use crate::host::HostRole;
 use crate::naming::{ClientIds, Ordinals, RequestLabel};
 use crate::observed::{Command, Member};
 use crate::session_state::FileState;
 use crate::shared::SharedSession;
 use crate::state_dir::StateDir;
 use crate::vital::Vital;
+use crate::voice::Voice;
 
 /// Commands that may wait for a session: requests come and go a few times a day.
 const COMMANDS: usize = 16;
@@ -36,6 +38,8 @@ pub struct Join {
     pub server: Server,
     /// How to speak with it.
     pub rules: MqttRules,
+    /// The Sparkplug Host Application that the session is to be, if any.
+    pub host: Option<String>,
     /// The request's credentials.
     pub properties: Properties,
     /// Whether the names of the earlier MQTT handler count.
@@ -51,6 +55,7 @@ pub struct Join {
 struct Shape {
     server: Server,
     rules: MqttRules,
+    host: Option<String>,
     declared: Credentials,
     legacy: bool,
 }
@@ -60,6 +65,7 @@ impl Shape {
         Ok(Self {
             server: join.server.clone(),
             rules: join.rules.clone(),
+            host: join.host.clone(),
             declared: Files::none().resolve(&join.server, &join.properties, join.legacy)?,
             legacy: join.legacy,
         })
@@ -91,6 +97,12 @@ impl Wants {
         self.commands
             .try_send(Command::Want(self.id, wanted))
             .is_ok()
+    }
+
+    /// Says something; false while the session has no time to listen.
+    #[must_use]
+    pub fn publish(&self, outgoing: Outgoing) -> bool {
+        self.commands.try_send(Command::Publish(outgoing)).is_ok()
     }
 }
 
@@ -332,15 +344,22 @@ impl Pool {
             trouble,
         } = told;
         let mut options = options(&join.server, &join.rules, client_id.clone());
+        let mut host = join.host.as_deref().map(HostRole::new);
         if self.parts.transient.is_some() {
             options.session_expiry = Duration::ZERO;
+            // Its end would tell Edge Nodes that the real one is gone.
+            host = None;
+        }
+        if let Some(host) = &host {
+            host.set(&mut options);
         }
         let memory: Arc<dyn SessionState> = Arc::<FileState>::clone(&state);
         let (handle, events) = akri_mqtt_session::start(options, credentials, memory, Vec::new());
+        let voice = Voice::new(join.server.name.clone(), handle.clone(), host);
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let session = SharedSession::new(
             join.server.clone(),
-            handle.clone(),
+            (handle.clone(), voice),
             account,
             Arc::clone(&state),
         );

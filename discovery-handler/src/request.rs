@@ -77,6 +77,8 @@ pub struct Request {
     wants: BTreeMap<ServerName, Wants>,
     untold: BTreeSet<ServerName>,
     subscriptions: u64,
+    /// Messages that no session could take.
+    unsaid: u64,
     publish_at: Option<Instant>,
     probed: Option<Instant>,
     probe_at: Option<Instant>,
@@ -107,6 +109,7 @@ impl Request {
             wants: BTreeMap::new(),
             untold: BTreeSet::new(),
             subscriptions: 0,
+            unsaid: 0,
             publish_at: None,
             probed: None,
             probe_at: None,
@@ -167,7 +170,12 @@ impl Request {
     fn observe(&mut self, server: &ServerName, observed: Observed) {
         let presence = &mut self.parts.presence;
         match observed {
-            Observed::Connected { at } => presence.on_connected(server, at_time(at)),
+            Observed::Connected { resumed, at } => {
+                presence.on_connected(server, at_time(at));
+                if !resumed {
+                    presence.on_session_lost(server, at_time(at));
+                }
+            }
             Observed::Subscribed { at } => presence.on_subscribed(server, at_time(at)),
             Observed::Account => {}
             Observed::Alive { at } => presence.on_packet(server, at),
@@ -219,6 +227,7 @@ impl Request {
         let instant = Instant::now();
         self.probe(instant);
         self.subscribe();
+        self.speak();
         let revision = self.parts.presence.revision();
         match (self.published_revision, self.publish_at) {
             (None, _) if self.restored || self.parts.presence.is_settled() => self.publish(),
@@ -255,6 +264,18 @@ impl Request {
         });
     }
 
+    /// Hands the sessions what is to be published. What none takes now is lost: whoever asked will ask again.
+    fn speak(&mut self) {
+        for (server, outgoing) in self.parts.presence.outgoing(now()) {
+            let connected = self.sessions.get(&server);
+            let connected = connected.is_some_and(|one| one.handle.status().borrow().connected);
+            let part = self.wants.get(&server).filter(|_| connected);
+            if !part.is_some_and(|part| part.publish(outgoing)) {
+                self.unsaid += 1;
+            }
+        }
+    }
+
     /// Asks servers for a packet, where a deadline waits for one.
     fn probe(&mut self, instant: Instant) {
         let servers = self.parts.presence.needs_probe();
@@ -282,6 +303,7 @@ impl Request {
             presence: &self.parts.presence,
             sessions: &self.sessions,
             left_out: &self.left_out,
+            unsaid: self.unsaid,
             streams: *self.parts.streams.borrow(),
             listed: self.published_revision.is_some(),
             restored: self.restored,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use akri_mqtt_core::clock::Now;
 use akri_mqtt_core::details::Details;
 use akri_mqtt_core::identity::{DeviceId, InstanceHash, ServerName};
-use akri_mqtt_core::presence::{Explanation, Ignored, Presence, Reason, State};
+use akri_mqtt_core::presence::{Explanation, Ignored, Irregular, Presence, Reason, State};
 use jiff::Timestamp;
 
 use crate::naming::{DetailsDigest, RequestLabel};
@@ -36,6 +36,10 @@ pub struct Numbers {
     pub transitions: Vec<(State, Reason, u64)>,
     /// Messages without effect.
     pub ignored: Vec<(Ignored, u64)>,
+    /// Messages with another number than was expected.
+    pub irregular: Vec<(Irregular, u64)>,
+    /// Requests for a rebirth that a session took, and those that none could take.
+    pub rebirths: (u64, u64),
     /// Devices that flap.
     pub flapping: u64,
     /// Present devices that the lists leave out.
@@ -58,6 +62,8 @@ pub struct Facts<'a> {
     pub sessions: &'a BTreeMap<ServerName, SessionInfo>,
     /// Present devices that are not listed, with the reason.
     pub left_out: &'a BTreeMap<DeviceId, String>,
+    /// Messages that no session could take.
+    pub unsaid: u64,
     /// Open streams.
     pub streams: usize,
     /// Whether there is a list.
@@ -75,6 +81,8 @@ impl Facts<'_> {
             devices: counters.devices().collect(),
             transitions: counters.transitions().collect(),
             ignored: counters.ignored().collect(),
+            irregular: counters.irregular().collect(),
+            rebirths: (counters.rebirths.saturating_sub(self.unsaid), self.unsaid),
             flapping: counters.flapping,
             left_out: u64::try_from(self.left_out.len()).unwrap_or(u64::MAX),
             refused: counters.refused,

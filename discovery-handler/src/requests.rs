@@ -315,6 +315,7 @@ impl Requests {
             let join = Join {
                 server: server.clone(),
                 rules: details.mqtt.clone(),
+                host: details.host_id().map(str::to_owned),
                 properties: key.properties.clone(),
                 legacy: details.legacy,
                 label: label.clone(),

@@ -22,6 +22,7 @@ use crate::account::Account;
 use crate::observed::{Command, Member, Observed};
 use crate::session_state::FileState;
 use crate::subscriptions::union;
+use crate::voice::Voice;
 
 /// How long a session that nobody wants any more may take to unsubscribe, and a refresh to begin.
 const UNSUBSCRIBE_WITHIN: Duration = Duration::from_secs(2);
@@ -38,6 +39,7 @@ pub struct SharedSession {
     handle: Handle,
     account: Account,
     state: Arc<FileState>,
+    voice: Voice,
     members: BTreeMap<u64, Joined>,
     tree: FilterTree<u64>,
     subscribed: Vec<Subscription>,
@@ -51,12 +53,18 @@ pub struct SharedSession {
 impl SharedSession {
     /// A session without requests.
     #[must_use]
-    pub fn new(server: Server, handle: Handle, account: Account, state: Arc<FileState>) -> Self {
+    pub fn new(
+        server: Server,
+        (handle, voice): (Handle, Voice),
+        account: Account,
+        state: Arc<FileState>,
+    ) -> Self {
         Self {
             server,
             handle,
             account,
             state,
+            voice,
             members: BTreeMap::new(),
             tree: FilterTree::new(),
             subscribed: Vec::new(),
@@ -78,9 +86,11 @@ impl SharedSession {
             tokio::select! {
                 biased;
                 () = shutdown.triggered() => break,
-                command = commands.recv() => match command {
+                () = self.voice.go_on() => {}
+                command = commands.recv(), if self.voice.has_room() => match command {
                     Some(Command::Join(id, member)) => self.join(id, member).await,
                     Some(Command::Want(id, wanted)) => self.want(id, wanted),
+                    Some(Command::Publish(outgoing)) => self.voice.say(outgoing),
                     Some(Command::Leave(id)) => self.leave(id),
                     Some(Command::Credentials(properties, credentials)) => {
                         self.account.replace(properties, credentials);
@@ -101,12 +111,15 @@ impl SharedSession {
                 },
             }
         }
+        self.voice.end().await;
         self.handle.close().await;
     }
 
     async fn join(&mut self, id: u64, member: Member) {
         if let Some(at) = self.connected {
-            self.tell(&member, Observed::Connected { at }).await;
+            let resumed = true;
+            self.tell(&member, Observed::Connected { resumed, at })
+                .await;
         }
         let again: Vec<String> = member
             .wanted
@@ -188,11 +201,10 @@ impl SharedSession {
     }
 
     fn union(&self) -> Vec<Subscription> {
-        union(
-            self.members
-                .values()
-                .flat_map(|joined| &joined.member.wanted),
-        )
+        let members = self.members.values();
+        let mut all = union(members.flat_map(|joined| &joined.member.wanted));
+        all.extend(self.voice.subscription());
+        all
     }
 
     fn index(&mut self) {
@@ -214,8 +226,9 @@ impl SharedSession {
                 self.members
                     .values_mut()
                     .for_each(|joined| joined.told = false);
-                self.tell_all(Observed::Connected { at: connected.at })
-                    .await;
+                self.voice.connected(&connected);
+                let (resumed, at) = (connected.session_present, connected.at);
+                self.tell_all(Observed::Connected { resumed, at }).await;
             }
             Event::Subscribed { refused, at } => self.take_subscribed(refused, at).await,
             Event::Message(message) => self.take_message(message).await,
@@ -228,6 +241,7 @@ impl SharedSession {
                 warn!(server = %self.server.name, %error, "not connected");
                 self.connected = None;
                 self.settled = false;
+                self.voice.disconnected();
                 if self.refresh_until.is_some() {
                     self.end_refresh();
                 }
@@ -249,10 +263,12 @@ impl SharedSession {
             self.refused = refused;
         }
         self.settled = true;
+        self.voice.subscribed();
         self.tell_subscribed(at).await;
     }
 
     async fn take_message(&mut self, message: Message) {
+        self.voice.hear(&message);
         let mut ids: Vec<u64> = self.tree.matching(&message.topic).copied().collect();
         ids.sort_unstable();
         ids.dedup();

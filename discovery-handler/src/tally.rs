@@ -16,6 +16,10 @@ pub struct Counts {
     pub transitions: BTreeMap<(&'static str, &'static str), u64>,
     /// Messages without effect, by reason.
     pub ignored: BTreeMap<&'static str, u64>,
+    /// Messages with another number than was expected, by what is wrong.
+    pub irregular: BTreeMap<&'static str, u64>,
+    /// Requests for a rebirth, by whether they were sent.
+    pub rebirths: BTreeMap<&'static str, u64>,
 }
 
 impl Counts {
@@ -28,6 +32,15 @@ impl Counts {
         for (reason, count) in &numbers.ignored {
             let sum = self.ignored.entry(reason.as_str()).or_default();
             *sum = sum.saturating_add(*count);
+        }
+        for (what, count) in &numbers.irregular {
+            let sum = self.irregular.entry(what.as_str()).or_default();
+            *sum = sum.saturating_add(*count);
+        }
+        let (sent, lost) = numbers.rebirths;
+        for (result, count) in [("sent", sent), ("lost", lost)] {
+            let sum = self.rebirths.entry(result).or_default();
+            *sum = sum.saturating_add(count);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{fmt, time::Instant};
 
 use bytes::Bytes;
 
-use crate::{QoS, ServerUrl, SessionError, Version};
+use crate::{QoS, ServerUrl, SessionError, Version, Will};
 
 /// Something that happened in the session, in order.
 #[derive(Debug)]
@@ -48,6 +48,8 @@ pub struct Connected {
     pub session_present: bool,
     /// Whether the previous connection was to another member.
     pub member_changed: bool,
+    /// The Last Will that the server has of us on this connection.
+    pub will: Option<Will>,
     /// When.
     pub at: Instant,
 }

@@ -38,7 +38,7 @@ pub use event::{Ack, Connected, Event, Message, Properties, Topic};
 pub use handle::{Events, Handle, start};
 pub use metrics::{Counted, SessionMetrics};
 pub use net::check as check_credentials;
-pub use options::{Backoff, Options, Publish, Published, Subscription, Will};
+pub use options::{Backoff, Options, Publish, Published, Subscription, Will, WillPayload};
 pub use state::{BoxFuture, MemoryState, SessionState, StateError};
 pub use status::{Counters, CountersSnapshot, Status};
 

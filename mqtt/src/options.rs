@@ -1,6 +1,6 @@
 //! What a session is told at its start, and the requests that may follow.
 
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -25,6 +25,8 @@ pub struct Options {
     pub insecure_skip_verify: bool,
     /// Last Will. A server that refuses a connection with it is asked for one without it.
     pub will: Option<Will>,
+    /// Makes the payload of the Last Will for each attempt to connect, where it is not always the same.
+    pub will_payload: Option<WillPayload>,
     /// Messages of QoS 1 and 2 that the server may send ahead of acknowledgements (MQTT 5.0, 3.1.2.11.3).
     pub receive_maximum: u16,
     /// Events that may wait for the consumer.
@@ -60,6 +62,7 @@ impl Options {
             max_packet_size: 1024 * 1024,
             insecure_skip_verify: false,
             will: None,
+            will_payload: None,
             receive_maximum: 256,
             event_capacity: 4096,
             event_bytes: 8 * 1024 * 1024,
@@ -108,6 +111,34 @@ pub struct Will {
     pub delay: Duration,
     /// After how long the server forgets the will's message; MQTT 5 only, none: never.
     pub expiry: Option<Duration>,
+}
+
+/// What a Last Will says at the time of its connection; clones make the same.
+#[derive(Clone)]
+pub struct WillPayload(Arc<dyn Fn() -> Bytes + Send + Sync>);
+
+impl WillPayload {
+    /// By a function that does not block.
+    pub fn new(make: impl Fn() -> Bytes + Send + Sync + 'static) -> Self {
+        Self(Arc::new(make))
+    }
+}
+
+impl fmt::Debug for WillPayload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WillPayload")
+    }
+}
+
+impl Options {
+    /// The Last Will of a connection that is made now.
+    pub(crate) fn will_now(&self) -> Option<Will> {
+        let mut will = self.will.clone()?;
+        if let Some(WillPayload(make)) = &self.will_payload {
+            will.payload = make();
+        }
+        Some(will)
+    }
 }
 
 /// One wanted subscription.

@@ -290,6 +290,7 @@ impl Session {
             url,
             version,
             connack,
+            will,
             will_refused,
             ..
         } = established;
@@ -319,6 +320,7 @@ impl Session {
             version,
             session_present,
             member_changed,
+            will: will.clone(),
             at: now,
         };
         self.producer.push(&mut vec![Event::Connected(connected)]);

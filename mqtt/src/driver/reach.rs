@@ -99,7 +99,7 @@ impl Reach {
             credentials: &self.credentials,
             version,
             clean_start: self.clean_start,
-            with_will,
+            will: with_will.then(|| self.options.will_now()).flatten(),
         };
         establish(attempt).await
     }

@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::{
-    Credentials, ErrorKind, Options, Scheme, ServerUrl, SessionError, Version,
+    Credentials, ErrorKind, Options, Scheme, ServerUrl, SessionError, Version, Will,
     codec::{
         ConnAck, Connect, Frame, FrameReader, Packet, decode, encode_connect, encode_disconnect,
     },
@@ -34,6 +34,8 @@ pub(crate) struct Established {
     pub(crate) frames: FrameReader,
     /// What came behind the CONNACK.
     pub(crate) buffer: BytesMut,
+    /// The Last Will that the server has of us.
+    pub(crate) will: Option<Will>,
     /// The server accepted us only without our Last Will.
     pub(crate) will_refused: bool,
 }
@@ -45,7 +47,7 @@ pub(crate) struct Attempt<'a> {
     pub(crate) credentials: &'a Credentials,
     pub(crate) version: Version,
     pub(crate) clean_start: bool,
-    pub(crate) with_will: bool,
+    pub(crate) will: Option<Will>,
 }
 
 /// Connects within `options.connect_timeout`.
@@ -107,7 +109,7 @@ async fn handshake(attempt: &Attempt<'_>, clean: bool) -> Result<Established, Se
         receive_maximum: attempt.options.receive_maximum,
         username: credentials.username.as_deref(),
         password: credentials.password.as_ref().map(|secret| secret.expose()),
-        will: attempt.options.will.as_ref().filter(|_| attempt.with_will),
+        will: attempt.will.as_ref(),
     };
     encode_connect(&mut buffer, &connect);
     stream
@@ -132,7 +134,8 @@ async fn handshake(attempt: &Attempt<'_>, clean: bool) -> Result<Established, Se
         connack,
         frames,
         buffer,
-        will_refused: attempt.options.will.is_some() && !attempt.with_will,
+        will: attempt.will.clone(),
+        will_refused: attempt.options.will.is_some() && attempt.will.is_none(),
     })
 }
 
