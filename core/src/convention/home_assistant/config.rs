@@ -27,6 +27,12 @@ pub(super) struct Config {
     pub templates: usize,
 }
 
+/// Whether a component is one of entities: triggers and tags have neither states nor availability, so
+/// that they make no device.
+pub(super) fn is_entity(component: &str) -> bool {
+    !matches!(component, "device_automation" | "tag")
+}
+
 /// Reads a message; `Err` says that it is none, `Ok(None)` that it names no device.
 pub(super) fn parse(payload: &[u8], is_device: bool, prefix: &str) -> Result<Option<Config>, ()> {
     let Ok(Value::Object(top)) = serde_json::from_slice(payload) else {
@@ -49,6 +55,7 @@ pub(super) fn parse(payload: &[u8], is_device: bool, prefix: &str) -> Result<Opt
             match component {
                 // Reduced to its platform: it is removed.
                 Value::Object(own) if own.len() == 1 && get(own, "platform", "p").is_some() => {}
+                Value::Object(own) if !platform(own).is_none_or(is_entity) => {}
                 Value::Object(own) if config.entities.len() < MAX_ENTITIES => {
                     let entity = Reader {
                         own,
@@ -250,6 +257,10 @@ impl Reader<'_> {
 
 fn get<'v>(map: &'v Map<String, Value>, long: &str, short: &str) -> Option<&'v Value> {
     map.get(long).or_else(|| map.get(short))
+}
+
+fn platform(component: &Map<String, Value>) -> Option<&str> {
+    get(component, "platform", "p").and_then(Value::as_str)
 }
 
 /// The keys of `{{ value_json.a.b }}` or `{{ value_json['a'] }}`; `None` for any other template.

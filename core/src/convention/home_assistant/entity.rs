@@ -62,6 +62,19 @@ impl Entity {
         PER_TEXT + availability.sum::<usize>() + states.sum::<usize>()
     }
 
+    /// Leaves topics to the conventions that announce on them; false if it is one of their device's, or
+    /// was made of such topics only.
+    pub fn is_left_without(&mut self, is_foreign: impl Fn(&str) -> bool) -> bool {
+        let mut availability = self.availability.iter();
+        if availability.any(|one| is_foreign(&one.topic)) {
+            return false;
+        }
+        let before = self.states.len();
+        self.states.retain(|state| !is_foreign(state));
+        let all_left = self.states.is_empty() && before > 0;
+        !all_left || !self.availability.is_empty()
+    }
+
     /// Knows what an earlier entity knew, if it asks the same; false if it does not.
     pub fn inherit(&mut self, earlier: &Self) -> bool {
         let same = |(a, b): (&Availability, &Availability)| a.asks_as(b);

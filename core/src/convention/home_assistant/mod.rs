@@ -4,7 +4,7 @@
 //! available, and gone when the last one is not, or is removed.
 //!
 //! Entities whose availability another convention of the Configuration announces are left to it: they
-//! are its device.
+//! are its device. So are topics of states on which it announces.
 
 mod config;
 mod entity;
@@ -94,18 +94,21 @@ impl HomeAssistant {
         }
     }
 
-    /// Whether a topic is one of discovery, and if so whether a device's.
-    fn is_config(&self, topic: &str) -> Option<bool> {
+    /// The component of a topic of discovery; `None` for any other topic.
+    fn component<'t>(&self, topic: &'t str) -> Option<&'t str> {
         let rest = topic
             .strip_prefix(self.prefix.as_str())?
             .strip_prefix('/')?;
         let levels = rest.split('/').count();
         let component = rest.split('/').next()?;
-        ((3..=4).contains(&levels) && rest.ends_with("/config")).then_some(component == "device")
+        ((3..=4).contains(&levels) && rest.ends_with("/config")).then_some(component)
     }
 
-    fn config(&mut self, message: &Inbound<'_>, is_device: bool, said: &mut Vec<Said>) -> Verdict {
+    fn config(&mut self, message: &Inbound<'_>, component: &str, said: &mut Vec<Said>) -> Verdict {
         let topic = message.topic;
+        if !config::is_entity(component) {
+            return Verdict::Taken;
+        }
         if message.payload.is_empty() {
             self.forget(topic, said);
             return Verdict::Taken;
@@ -116,18 +119,17 @@ impl HomeAssistant {
         if !self.configs.contains_key(topic) && !self.may_concern(message.payload) {
             return Verdict::Taken;
         }
+        let is_device = component == "device";
         let mut config = match config::parse(message.payload, is_device, &self.prefix) {
             Ok(Some(config)) => config,
             Ok(None) => return Verdict::Ignored(Ignored::EmptyName),
             Err(()) => return Verdict::Ignored(Ignored::UnknownPayload),
         };
         let foreign = &self.foreign;
-        config.entities.retain(|(_, entity)| {
-            let topics = entity.availability.iter().map(|one| &one.topic);
-            !topics
-                .into_iter()
-                .any(|topic| foreign.iter().any(|f| f.matches(topic)))
-        });
+        let is_foreign = |topic: &str| foreign.iter().any(|filter| filter.matches(topic));
+        config
+            .entities
+            .retain_mut(|(_, entity)| entity.is_left_without(is_foreign));
         let is_other = self
             .only
             .as_ref()
@@ -347,8 +349,8 @@ impl HomeAssistant {
 
 impl Module for HomeAssistant {
     fn read(&mut self, message: &Inbound<'_>, _now: Tick, said: &mut Vec<Said>) -> Verdict {
-        if let Some(is_device) = self.is_config(message.topic) {
-            return self.config(message, is_device, said);
+        if let Some(component) = self.component(message.topic) {
+            return self.config(message, component, said);
         }
         let Some(topic) = self.topics.get(message.topic) else {
             return Verdict::NotMine;

@@ -389,6 +389,37 @@ fn an_entity_of_a_device_that_another_convention_announces_is_that_device() {
 }
 
 #[test]
+fn what_zigbee2mqtt_publishes_for_home_assistant_hides_its_bridge_from_nobody() {
+    let mut world = world("[homeAssistant, zigbee2mqtt]");
+    let bridge = "\"device\":{\"identifiers\":[\"zigbee2mqtt_bridge_0x00124b00120144ae\"]}";
+    let device = "\"device\":{\"identifiers\":[\"zigbee2mqtt_0x0017880104e45522\"]}";
+    for (topic, config) in [
+        (
+            "binary_sensor/1221051039810110150109113116116_0x00124b00120144ae/connection_state",
+            format!("{{\"state_topic\":\"{BRIDGE}\",{bridge}}}"),
+        ),
+        (
+            "device_automation/0x0017880104e45522/action_single",
+            format!(
+                "{{\"automation_type\":\"trigger\",\"topic\":\"zigbee2mqtt/lamp/action\",{device}}}"
+            ),
+        ),
+        (
+            "tag/0x0017880104e45522",
+            format!("{{\"topic\":\"zigbee2mqtt/lamp/tag\",{device}}}"),
+        ),
+    ] {
+        world.retained(&format!("homeassistant/{topic}/config"), &config);
+    }
+    world.retained(LIST, "[{\"friendly_name\":\"lamp\"}]");
+    world.retained("zigbee2mqtt/lamp/availability", "{\"state\":\"online\"}");
+    assert_eq!(world.published(), ["plant-a/lamp"]);
+    world.live(BRIDGE, "{\"state\":\"offline\"}");
+    world.pass(secs(11));
+    assert!(world.published().is_empty());
+}
+
+#[test]
 fn a_monitoring_broker_subscribes_what_discovery_names_for_its_device_only() {
     let mut world = world("[homeAssistant]");
     world.retained(CONFIG, ENTITY);
