@@ -8,6 +8,7 @@
 
 mod config;
 mod entity;
+mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +16,8 @@ use super::{Context, Filters, Module, Said, Verdict};
 use crate::presence::{Evidence, Ignored, Inbound, Tick};
 use crate::topic::TopicFilter;
 use config::Config;
-use entity::{Entity, names, size};
+use entity::{Entity, size};
+use topics::Topics;
 
 /// Entities of one server.
 const MAX_ENTITIES: usize = 50_000;
@@ -25,8 +27,6 @@ const MAX_OF_DEVICE: usize = config::MAX_ENTITIES;
 const MAX_BYTES: usize = 64 << 20;
 /// The longest topic of a discovery message, in bytes.
 const MAX_TOPIC: usize = 1_024;
-/// A longer payload on an availability topic is not kept for entities that come later.
-const MAX_KEPT: usize = 128;
 
 #[derive(Debug)]
 pub(super) struct HomeAssistant {
@@ -37,10 +37,9 @@ pub(super) struct HomeAssistant {
     /// By the topic of the discovery message.
     configs: BTreeMap<String, Known>,
     devices: BTreeMap<String, Device>,
-    topics: BTreeMap<String, Topic>,
+    topics: Topics,
     entities: usize,
     bytes: usize,
-    revision: u64,
     /// Which snapshot is coming in.
     snapshot: u64,
 }
@@ -61,15 +60,6 @@ struct Known {
     snapshot: Option<u64>,
 }
 
-/// A topic that discovery messages have named.
-#[derive(Debug, Default)]
-struct Topic {
-    last: Option<Vec<u8>>,
-    /// The discovery topics that name it for availability, and for states.
-    announces: BTreeSet<String>,
-    states: BTreeSet<String>,
-}
-
 pub(super) fn filters(prefix: &str) -> Filters {
     let announcing = [
         format!("{prefix}/+/+/config"),
@@ -86,10 +76,9 @@ impl HomeAssistant {
             only: context.device.clone(),
             configs: BTreeMap::new(),
             devices: BTreeMap::new(),
-            topics: BTreeMap::new(),
+            topics: Topics::default(),
             entities: 0,
             bytes: 0,
-            revision: 0,
             snapshot: 0,
         }
     }
@@ -167,6 +156,8 @@ impl HomeAssistant {
             mut entities,
             ..
         } = config;
+        let was = self.judge(&device);
+        let was_of_old = self.judge_of(topic);
         let old = self.configs.remove(topic);
         let is_new = old.as_ref().is_none_or(|old| old.device != device);
         let (before, old_entities, snapshot) = match old {
@@ -184,16 +175,17 @@ impl HomeAssistant {
             .map(|(id, entity)| (id.as_str(), entity))
             .collect();
         for (id, entity) in &mut entities {
-            self.register(topic, entity, earlier.get(id.as_str()).copied());
+            self.topics
+                .register(topic, entity, earlier.get(id.as_str()).copied());
         }
-        self.unregister(topic, &old_entities, &entities);
+        self.topics.unregister(topic, &old_entities, &entities);
         self.entities += entities.len();
         self.bytes += size(&entities);
         if is_new && let Some(before) = before {
-            self.leave(&before, topic, said);
+            self.leave(&before, topic, was_of_old, said);
         }
         if entities.is_empty() {
-            self.leave(&device, topic, said);
+            self.leave(&device, topic, was, said);
             return;
         }
         let of_device = self.devices.entry(device.clone()).or_default();
@@ -209,11 +201,12 @@ impl HomeAssistant {
             },
         };
         self.configs.insert(topic.to_owned(), known);
-        let evidence = self.judge(&device).filter(|_| is_new);
-        said.push(Said::announced(
-            &device,
-            evidence.unwrap_or(Evidence::Listed),
-        ));
+        let evidence = match (was, self.judge(&device)) {
+            (Some(Evidence::Offline), None) => Evidence::Vouched,
+            (was, Some(now)) if is_new || was != Some(now) => now,
+            _ => Evidence::Listed,
+        };
+        said.push(Said::announced(&device, evidence));
     }
 
     /// Cuts off what there is no room for; false if that was something.
@@ -240,56 +233,19 @@ impl HomeAssistant {
         }
     }
 
-    /// Files the topics of an entity, and tells it what is known of them.
-    fn register(&mut self, config: &str, entity: &mut Entity, earlier: Option<&Entity>) {
-        let inherits = earlier.is_some_and(|earlier| entity.inherit(earlier));
-        let announcing: BTreeSet<String> = entity
-            .availability
-            .iter()
-            .map(|one| one.topic.clone())
-            .collect();
-        for name in announcing {
-            let topic = self.topics.entry(name.clone()).or_default();
-            self.revision += u64::from(topic.announces.is_empty());
-            topic.announces.insert(config.to_owned());
-            if let Some(last) = topic.last.as_ref().filter(|_| !inherits) {
-                entity.hear(&name, last);
-            }
-        }
-        for name in &entity.states {
-            let topic = self.topics.entry(name.clone()).or_default();
-            self.revision += u64::from(topic.states.is_empty());
-            topic.states.insert(config.to_owned());
-        }
-    }
-
-    /// Takes the topics back that a discovery message does not name any more.
-    fn unregister(&mut self, config: &str, old: &[(String, Entity)], new: &[(String, Entity)]) {
-        let ((announces, states), (still, still_states)) = (names(old), names(new));
-        for name in announces.union(&states) {
-            let Some(topic) = self.topics.get_mut(*name) else {
-                continue;
-            };
-            let mut changed = !still.contains(name) && topic.announces.remove(config);
-            changed |= !still_states.contains(name) && topic.states.remove(config);
-            self.revision += u64::from(changed);
-            if topic.announces.is_empty() && topic.states.is_empty() {
-                self.topics.remove(*name);
-            }
-        }
-    }
-
     /// Takes a discovery message back.
     fn forget(&mut self, config: &str, said: &mut Vec<Said>) {
+        let was = self.judge_of(config);
         if let Some(known) = self.configs.remove(config) {
             self.discount(&known.device, &known.entities);
-            self.unregister(config, &known.entities, &[]);
-            self.leave(&known.device, config, said);
+            self.topics.unregister(config, &known.entities, &[]);
+            self.leave(&known.device, config, was, said);
         }
     }
 
-    /// A discovery message is no longer of a device, which is removed with its last one.
-    fn leave(&mut self, device: &str, config: &str, said: &mut Vec<Said>) {
+    /// A discovery message is no longer of a device, which is removed with its last one. `was` is what
+    /// its entities said with it.
+    fn leave(&mut self, device: &str, config: &str, was: Option<Evidence>, said: &mut Vec<Said>) {
         let Some(of_device) = self.devices.get_mut(device) else {
             return;
         };
@@ -299,9 +255,19 @@ impl HomeAssistant {
         if of_device.configs.is_empty() {
             self.devices.remove(device);
             said.push(Said::announced(device, Evidence::Removed));
-        } else if let Some(evidence) = self.judge(device) {
-            said.push(Said::announced(device, evidence));
+            return;
         }
+        let evidence = match (was, self.judge(device)) {
+            // Nothing says any more that it is gone.
+            (Some(Evidence::Offline), None) => Some(Evidence::Vouched),
+            (_, now) => now,
+        };
+        said.extend(evidence.map(|evidence| Said::announced(device, evidence)));
+    }
+
+    /// What the entities of the device of a discovery message say together.
+    fn judge_of(&self, config: &str) -> Option<Evidence> {
+        self.judge(&self.configs.get(config)?.device)
     }
 
     /// What the entities of a device say together, as far as they are known.
@@ -322,11 +288,10 @@ impl HomeAssistant {
     }
 
     fn announced(&mut self, message: &Inbound<'_>, said: &mut Vec<Said>) {
-        let Some(topic) = self.topics.get_mut(message.topic) else {
+        self.topics.hear(message.topic, message.payload);
+        let Some(topic) = self.topics.get(message.topic) else {
             return;
         };
-        let keep = message.payload.len() <= MAX_KEPT && !message.payload.is_empty();
-        topic.last = keep.then(|| message.payload.to_vec());
         let mut devices: BTreeMap<String, bool> = BTreeMap::new();
         for config in &topic.announces {
             if let Some(known) = self.configs.get_mut(config) {
@@ -369,18 +334,11 @@ impl Module for HomeAssistant {
     }
 
     fn revision(&self) -> u64 {
-        self.revision
+        self.topics.revision()
     }
 
     fn named(&self) -> Filters {
-        let (announcing, data): (Vec<_>, Vec<_>) = self
-            .topics
-            .iter()
-            .partition(|(_, topic)| !topic.announces.is_empty());
-        let names = |topics: Vec<(&String, &Topic)>| -> Vec<String> {
-            topics.into_iter().map(|(name, _)| name.clone()).collect()
-        };
-        Filters::of(&names(announcing), &names(data))
+        self.topics.named()
     }
 
     fn connected(&mut self) {
