@@ -171,6 +171,16 @@ impl Convention {
         }
     }
 
+    /// Whether it lists its devices, so that one need say nothing while it is listed.
+    pub(crate) fn lists(&self) -> bool {
+        matches!(self, Self::Zigbee2mqtt { .. })
+    }
+
+    /// Whether it tells of a device only when that comes and goes, and nothing of it is retained.
+    pub(crate) fn tells_changes_only(&self) -> bool {
+        matches!(self, Self::EmqxEvents { .. })
+    }
+
     /// Whether live data shows that a device is there that was announced as gone.
     pub(crate) fn data_overrides(&self) -> bool {
         matches!(

@@ -57,6 +57,7 @@ impl Announcing {
             evidence: words.read(message.payload),
             source: short(index).map_or(Source::Nothing, Source::Availability),
             overrides: true,
+            lists: false,
             retained_will: words.retained_will,
             appears: true,
         });

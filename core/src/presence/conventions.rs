@@ -24,11 +24,19 @@ pub(super) struct Conventions {
 /// One of them, with a module for each server.
 #[derive(Debug)]
 struct Running {
-    source: Source,
-    overrides: bool,
+    origin: Origin,
     modules: Vec<Box<dyn Module>>,
     /// What [`Module::revision`] was, by server.
     revisions: Vec<u64>,
+}
+
+/// What a convention gives to its findings.
+#[derive(Clone, Copy, Debug)]
+struct Origin {
+    source: Source,
+    overrides: bool,
+    lists: bool,
+    tells_changes: bool,
 }
 
 impl Presence {
@@ -73,8 +81,12 @@ impl Conventions {
         for (convention, index) in conventions.iter().zip(0..) {
             let modules = (0..servers).map(|_| convention.module(context));
             all.push(Running {
-                source: Source::Convention(index),
-                overrides: convention.data_overrides(),
+                origin: Origin {
+                    source: Source::Convention(index),
+                    overrides: convention.data_overrides(),
+                    lists: convention.lists(),
+                    tells_changes: convention.tells_changes_only(),
+                },
                 modules: modules.collect(),
                 revisions: vec![0; servers],
             });
@@ -153,6 +165,12 @@ impl Conventions {
         }
     }
 
+    /// Whether a convention tells of a device only when it comes and goes.
+    pub fn tells_changes_only(&self, convention: u16) -> bool {
+        let running = self.all.get(usize::from(convention));
+        running.is_some_and(|running| running.origin.tells_changes)
+    }
+
     /// When to wake them.
     pub fn next(&self) -> Option<Tick> {
         let modules = self.all.iter().flat_map(|running| &running.modules);
@@ -188,9 +206,8 @@ impl Conventions {
             if let Some(module) = running.modules.get_mut(usize::from(server)) {
                 what(module.as_mut(), &mut self.said);
             }
-            let (source, overrides) = (running.source, running.overrides);
-            let findings = self.said.drain(..);
-            found.extend(findings.filter_map(|said| finding(names, said, source, overrides)));
+            let (findings, origin) = (self.said.drain(..), running.origin);
+            found.extend(findings.filter_map(|said| finding(names, said, origin)));
         }
     }
 
@@ -213,9 +230,8 @@ impl Conventions {
             if std::mem::replace(revision, module.revision()) != module.revision() {
                 self.revision += 1;
             }
-            let (source, overrides) = (running.source, running.overrides);
-            let findings = self.said.drain(..);
-            found.extend(findings.filter_map(|said| finding(names, said, source, overrides)));
+            let (findings, origin) = (self.said.drain(..), running.origin);
+            found.extend(findings.filter_map(|said| finding(names, said, origin)));
             if verdict != Verdict::NotMine {
                 return verdict;
             }
@@ -225,7 +241,7 @@ impl Conventions {
 }
 
 /// What a module has said, with the name that the device has here.
-fn finding(names: &Names, said: Said, source: Source, overrides: bool) -> Option<Finding> {
+fn finding(names: &Names, said: Said, origin: Origin) -> Option<Finding> {
     let (device, is_one) = match names {
         Names::Entries(details) => (details.identifier().salted(&said.device), false),
         Names::One(spec) if said.device == spec.id.plain_name() => {
@@ -236,8 +252,9 @@ fn finding(names: &Names, said: Said, source: Source, overrides: bool) -> Option
     Some(Finding {
         device,
         evidence: said.evidence,
-        source,
-        overrides,
+        source: origin.source,
+        overrides: origin.overrides,
+        lists: origin.lists,
         retained_will: true,
         appears: said.appears || is_one,
     })

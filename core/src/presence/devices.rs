@@ -71,6 +71,9 @@ pub(super) struct Device {
     pub state: State,
     pub reason: Reason,
     pub announced: Announced,
+    /// Whether it is unconfirmed without a limit: a list that is kept up to date names it, or its end
+    /// would have been told.
+    pub vouched: bool,
     pub place: Place,
     /// Whether it stands in its server's list of those that wait for a packet or for the grace.
     pub parked: bool,
@@ -159,6 +162,7 @@ impl Devices {
             state: State::Offline,
             reason: Reason::Unproven,
             announced: Announced::Nothing,
+            vouched: false,
             place: Place::Out,
             parked: false,
         });

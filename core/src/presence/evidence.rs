@@ -143,6 +143,7 @@ impl Presence {
         }
         if let Some((slot, announced)) = known.zip(device.map(|device| device.announced)) {
             self.announced(slot, announced, retained);
+            self.listed(slot, finding);
         }
         Ok(())
     }
@@ -156,6 +157,7 @@ impl Presence {
     ) -> Result<(), Ignored> {
         let slot = self.appearing(index, &finding.device, now)?;
         self.announced(slot, Announced::Nothing, retained);
+        self.listed(slot, finding);
         if let Some(device) = self.devices.get_mut(slot)
             && (device.state == State::Leaving || !device.state.is_present())
         {
@@ -251,6 +253,7 @@ impl Presence {
             .ok_or(Ignored::UnknownDevice)?;
         if let Some(device) = self.devices.get_mut(slot) {
             device.announced = Announced::Nothing;
+            device.vouched = false;
             device.snapshot = 0;
         }
         self.remove(slot, Reason::Emptied, finding.source, now);
@@ -335,6 +338,13 @@ impl Presence {
             if retained {
                 device.snapshot = generation;
             }
+        }
+    }
+
+    /// Notes that a list names a device.
+    fn listed(&mut self, slot: Slot, finding: &Finding) {
+        if let Some(device) = self.devices.get_mut(slot) {
+            device.vouched |= finding.lists;
         }
     }
 

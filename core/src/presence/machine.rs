@@ -125,12 +125,13 @@ impl Presence {
         let Some(slot) = self.insert(entry.id.clone(), server, order, now) else {
             return;
         };
+        let vouched = entry.convention.is_some_and(|convention| {
+            let name = entry.id.plain_name();
+            self.rules.restored(server, convention, name)
+        });
         if let Some(device) = self.devices.get_mut(slot) {
             device.found_by = entry.convention;
-        }
-        if let Some(convention) = entry.convention {
-            self.rules
-                .restored(server, convention, entry.id.plain_name());
+            device.vouched = vouched;
         }
         self.enter_unconfirmed(slot, Reason::Restored, now);
     }
@@ -159,6 +160,7 @@ impl Presence {
             self.observe(index, &finding, false, now);
         }
         self.found = found;
+        self.doubt_restored(index, now);
     }
 
     /// Every filter has its SUBACK on this connection. From here on, the grace runs.

@@ -29,6 +29,8 @@ pub(super) struct Finding {
     pub source: Source,
     /// Whether live data shows that a device is there that is announced as offline.
     pub overrides: bool,
+    /// Whether a device that is listed or vouched for may stay silent.
+    pub lists: bool,
     /// Whether the server would have replaced a retained `online` by the will.
     pub retained_will: bool,
     /// Whether this makes a device known that nobody has heard of.
@@ -184,11 +186,13 @@ impl Rules {
         }
     }
 
-    /// A device that a convention found was there before the restart.
-    pub fn restored(&mut self, server: ServerIndex, convention: u16, device: &str) {
-        if let Some(all) = self.conventions_mut() {
+    /// A device that a convention found was there before the restart. True if nothing but its end will be
+    /// told of it.
+    pub fn restored(&mut self, server: ServerIndex, convention: u16, device: &str) -> bool {
+        self.conventions_mut().is_some_and(|all| {
             all.restored(server, convention, device);
-        }
+            all.tells_changes_only(convention)
+        })
     }
 
     /// When to call [`Rules::wake`].
@@ -360,6 +364,7 @@ impl Data {
             evidence,
             source: first.unwrap_or(source),
             overrides: self.overrides,
+            lists: false,
             retained_will: true,
             appears: true,
         });

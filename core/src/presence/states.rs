@@ -164,6 +164,7 @@ impl Presence {
             };
             device.snapshot = 0;
             device.announced = Announced::Nothing;
+            device.vouched = false;
             let (source, shown) = (device.source, device.alive >= Some(connected));
             if !shown {
                 self.remove(slot, Reason::Vanished, source, now);
@@ -208,6 +209,18 @@ impl Presence {
                 self.enter(slot, Belief::new(State::Leaving, reason, struck), now);
                 self.park(slot);
             }
+        }
+    }
+
+    /// A server has kept nothing for us: devices of before a restart may have gone unheard.
+    pub(super) fn doubt_restored(&mut self, index: ServerIndex, now: Tick) {
+        let is_restored =
+            |d: &Device| (d.state, d.reason) == (State::Unconfirmed, Reason::Restored);
+        for slot in self.slots_of(index, is_restored) {
+            if let Some(device) = self.devices.get_mut(slot) {
+                device.vouched = false;
+            }
+            self.evaluate(slot, now);
         }
     }
 
@@ -273,6 +286,7 @@ impl Wait {
                 Some(Self { until: due, proof })
             }
             (State::Online | State::Leaving, _) => settings.offline_after.map(silent),
+            (State::Unconfirmed, _) if device.vouched => settings.offline_after.map(silent),
             (State::Unconfirmed, _) => Some(silent(patience(settings))),
             (State::Offline | State::Removed, _) => None,
         }

@@ -192,6 +192,58 @@ fn a_listed_device_is_unconfirmed_until_it_says_something() {
 }
 
 #[test]
+fn a_listed_device_may_be_silent_for_as_long_as_it_is_listed() {
+    let mut world = zigbee();
+    world.pass(secs(24 * 3600));
+    assert_eq!(world.state("hall/door"), Some(State::Unconfirmed));
+    let mut again = World::of(of("[zigbee2mqtt]"), world.now);
+    again.presence.restore(&world.presence.roster(), again.now);
+    again.connect(A);
+    again.subscribe(A);
+    again.retained(LIST, "[{\"friendly_name\":\"hall/door\"}]");
+    again.pass(secs(24 * 3600));
+    assert_eq!(again.published(), ["plant-a/hall/door"]);
+    again.live(LIST, "[]");
+    again.pass(secs(11));
+    assert!(again.published().is_empty());
+}
+
+#[test]
+fn a_listed_device_is_gone_after_the_silence_that_the_configuration_names() {
+    let mut world = world("[zigbee2mqtt]\npresence: {offlineAfter: 1h}");
+    world.retained(LIST, "[{\"friendly_name\":\"door\"}]");
+    world.pass(secs(3500));
+    assert!(world.is_published("door"));
+    world.pass(secs(200));
+    assert!(!world.is_published("door"));
+}
+
+#[test]
+fn a_client_that_was_connected_before_a_restart_stays_while_the_session_brings_what_was_missed() {
+    let events = "[{emqxEvents: {clients: ['robot-#']}}]";
+    let mut before = world(events);
+    for client in ["robot-1", "robot-2"] {
+        let topic = format!("$SYS/brokers/1/clients/{client}/connected");
+        before.live(&topic, &format!("{{\"clientid\":\"{client}\"}}"));
+    }
+    for resumed in [true, false] {
+        let mut after = World::of(of(events), before.now);
+        let roster = before.presence.roster();
+        after.presence.restore(&roster, after.now);
+        after.connect(A);
+        if !resumed {
+            after.presence.on_session_lost(&server(A), after.now);
+        }
+        after.subscribe(A);
+        let gone = "$SYS/brokers/1/clients/robot-2/disconnected";
+        after.live(gone, "{\"clientid\":\"robot-2\",\"reason\":\"tcp_closed\"}");
+        after.pass(secs(3600));
+        assert_eq!(after.is_published("robot-1"), resumed);
+        assert!(!after.is_published("robot-2"));
+    }
+}
+
+#[test]
 fn cached_data_of_a_dead_zigbee_device_does_not_override_its_offline() {
     let mut world = zigbee();
     world.live("zigbee2mqtt/lamp/availability", "offline");
