@@ -19,6 +19,13 @@ use tokio::sync::watch;
 const PREFIX: &str = "MQTT_";
 /// What the names of the earlier MQTT handler start with.
 const LEGACY_PREFIX: &str = "mqtt_broker_";
+/// What the names start with of credentials that say who it is and are no secret.
+const USER: [&str; 4] = [
+    "MQTT_USERNAME",
+    "MQTT_CLIENT_CERT",
+    "mqtt_broker_username",
+    "mqtt_broker_certificate",
+];
 /// The property with which a caller says how large a response it takes.
 pub const MAX_RESPONSE: &str = "AKRI_MQTT_MAX_RESPONSE";
 
@@ -40,6 +47,18 @@ impl Properties {
             .map(|(name, data)| (name.clone(), data.vec.clone().unwrap_or_default().to_vec()))
             .collect();
         Self(Arc::new(values))
+    }
+
+    /// Names and values, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let values = self.0.iter();
+        values.map(|(name, value)| (name.as_str(), value.as_slice()))
+    }
+
+    /// Those that say who it is: what stays when a password changes.
+    pub fn user(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.iter()
+            .filter(|(name, _)| USER.iter().any(|known| name.starts_with(known)))
     }
 }
 

@@ -17,6 +17,7 @@ pub mod credentials;
 pub mod endpoint;
 pub mod handler;
 pub mod host;
+pub mod login;
 pub mod metrics;
 pub mod naming;
 pub mod observed;

@@ -26,7 +26,6 @@ const MAX_SUFFIX: u32 = 1_000;
 /// Session keys that are remembered.
 const MAX_KEYS: usize = 4_096;
 const CLUSTER_FILE: &str = "cluster-id";
-const CLUSTER_LOCK: &str = "cluster.lock";
 const SUFFIX_FILE_END: &str = ".clients.json";
 
 /// BLAKE2b-256 over length-prefixed parts.
@@ -39,7 +38,9 @@ fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
     hasher.finalize().into()
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Two digits for each byte.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -193,21 +194,10 @@ pub fn cluster_id(given: Option<&str>, state: &StateDir) -> String {
     if let Some(given) = given.map(sanitise).filter(|given| !given.is_empty()) {
         return given.chars().take(8).collect();
     }
-    // Two handlers that start at once on an empty directory must end up with the same id.
-    let _alone = state
-        .lock_waiting(CLUSTER_LOCK)
-        .inspect_err(|error| warn!(%error, "state directory cannot be locked"));
-    let kept = state
-        .read(CLUSTER_FILE)
-        .and_then(|bytes| String::from_utf8(bytes).ok());
-    if let Some(kept) = kept.filter(|kept| kept.len() == 8 && sanitise(kept) == *kept) {
-        return kept;
-    }
-    let fresh = format!("{:08x}", rand::rng().random::<u32>());
-    if let Err(error) = state.replace(CLUSTER_FILE, fresh.as_bytes()) {
-        warn!(%error, "cluster id cannot be kept; client ids change at the next start");
-    }
-    fresh
+    let valid = |kept: &str| kept.len() == 8 && sanitise(kept) == kept;
+    state.kept(CLUSTER_FILE, valid, || {
+        format!("{:08x}", rand::rng().random::<u32>())
+    })
 }
 
 /// Makes client ids: `<clientIdPrefix>-<cluster>-<namespace>-<instance>-<8 hex of the session key>`.

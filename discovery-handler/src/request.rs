@@ -40,6 +40,8 @@ pub enum Command {
     Open(usize, oneshot::Sender<Lists>),
     /// The sessions of its servers are these now, and its parts in them.
     Sessions(BTreeMap<ServerName, (SessionInfo, Wants)>),
+    /// Its credentials are others now, so its roster belongs into this file.
+    Login(RosterFile),
     /// What do you know?
     Explain(Scope, oneshot::Sender<RequestView>),
 }
@@ -56,6 +58,8 @@ pub struct Parts {
     pub presence: Presence,
     /// Devices of the restored roster that were not listed.
     pub waiting: Option<BTreeSet<String>>,
+    /// A roster whose devices are restored once their server has accepted the credentials.
+    pub unproven: Option<Saved>,
     /// Makes its lists.
     pub publisher: Publisher,
     /// Where its roster is kept.
@@ -85,6 +89,8 @@ pub struct Request {
     published_revision: Option<u64>,
     left_out: BTreeMap<DeviceId, String>,
     unsaved: bool,
+    /// A file that the next one takes the place of.
+    obsolete: Option<RosterFile>,
     save_at: Instant,
     saving: Option<JoinHandle<()>>,
 }
@@ -116,6 +122,7 @@ impl Request {
             published_revision: None,
             left_out: BTreeMap::new(),
             unsaved: false,
+            obsolete: None,
             save_at: Instant::now(),
             saving: None,
         }
@@ -156,24 +163,23 @@ impl Request {
             let _ = saving.await;
         }
         if self.published_revision.is_some() {
-            self.write_last().await;
+            // Its failure was logged by itself.
+            let _ = self.write().await;
         }
         self.parts.condition.remove();
-    }
-
-    async fn write_last(&self) {
-        let (file, saved) = (self.parts.file.clone(), self.saved());
-        // Its failure was logged by itself.
-        let _ = tokio::task::spawn_blocking(move || file.save(&saved)).await;
     }
 
     fn observe(&mut self, server: &ServerName, observed: Observed) {
         let presence = &mut self.parts.presence;
         match observed {
             Observed::Connected { resumed, at } => {
-                presence.on_connected(server, at_time(at));
+                let at = at_time(at);
+                if let Some(unproven) = &mut self.parts.unproven {
+                    presence.restore(&unproven.take(server), at);
+                }
+                presence.on_connected(server, at);
                 if !resumed {
-                    presence.on_session_lost(server, at_time(at));
+                    presence.on_session_lost(server, at);
                 }
             }
             Observed::Subscribed { at } => presence.on_subscribed(server, at_time(at)),
@@ -216,6 +222,10 @@ impl Request {
                 }
                 // New parts know only what was wanted from the start.
                 self.subscriptions = 0;
+            }
+            Command::Login(file) => {
+                self.obsolete = Some(std::mem::replace(&mut self.parts.file, file));
+                self.unsaved = self.published_revision.is_some();
             }
             Command::Explain(scope, reply) => {
                 let _ = reply.send(self.facts().view(&scope, now()));
@@ -363,13 +373,26 @@ impl Request {
     fn save(&mut self) {
         self.unsaved = false;
         self.save_at = Instant::now() + SAVE_EVERY;
-        let (file, saved) = (self.parts.file.clone(), self.saved());
-        self.saving = Some(tokio::task::spawn_blocking(move || file.save(&saved)));
+        self.saving = Some(self.write());
+    }
+
+    /// Begins to write the roster; only one file is written at a time.
+    fn write(&mut self) -> JoinHandle<()> {
+        let (file, obsolete) = (self.parts.file.clone(), self.obsolete.take());
+        let saved = self.saved();
+        tokio::task::spawn_blocking(move || {
+            file.save(&saved);
+            if let Some(obsolete) = obsolete {
+                obsolete.remove();
+            }
+        })
     }
 
     fn saved(&self) -> Saved {
+        let login = self.parts.file.login().clone();
         let roster = self.parts.presence.roster();
-        Saved::of(&self.parts.details, roster, self.parts.publisher.waiting())
+        let waiting = self.parts.publisher.waiting();
+        Saved::of(&self.parts.details, login, roster, waiting)
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use akri_mqtt_core::details::Details;
 use akri_mqtt_core::presence::{Options, Presence};
 use akri_mqtt_proto::akri::DiscoverRequest;
-use akri_mqtt_runtime::{Health, Shutdown};
+use akri_mqtt_runtime::{Condition, Health, Shutdown};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tonic::Status;
 use tracing::info;
@@ -18,13 +18,14 @@ use tracing::info;
 use crate::admission::Collisions;
 use crate::asked::Asked;
 use crate::config::Timing;
+use crate::login::{Login, Logins};
 use crate::naming::{DetailsDigest, RequestLabel};
 use crate::observed::Member;
 use crate::pool::{Join, Membership, Pool};
 use crate::publisher::Publisher;
 use crate::request::{self, Command, Request};
 use crate::request_view::{Numbers, Scope};
-use crate::rosters::{self, RosterFile};
+use crate::rosters::{self, Found, RosterFile};
 use crate::running::{self, Key, Running};
 use crate::session_state;
 use crate::state_dir::StateDir;
@@ -72,6 +73,7 @@ pub struct Requests {
     open: watch::Sender<usize>,
     serving: watch::Sender<BTreeSet<DetailsDigest>>,
     tally: Tally,
+    logins: Logins,
 }
 
 /// A Discover call that was accepted.
@@ -89,6 +91,7 @@ impl Requests {
         rosters::prune(&parts.state, SystemTime::now());
         session_state::prune(&parts.state, SystemTime::now());
         Self {
+            logins: Logins::load(&parts.state),
             parts: Arc::new(parts),
             running: Arc::default(),
             open: watch::channel(0).0,
@@ -120,6 +123,12 @@ impl Requests {
             properties,
             limit,
         } = Asked::read(&request)?;
+        let stopping = || Status::unavailable("the handler is stopping");
+        let login = self
+            .logins
+            .of_call(&properties)
+            .await
+            .ok_or_else(stopping)?;
         let key = Key {
             details: digest,
             properties,
@@ -133,8 +142,11 @@ impl Requests {
         let mut running = self.running.lock().await;
         if !running.contains_key(&key) {
             let found = match running::idle_with_other_credentials(&running, &key) {
-                Some(old) => self.change_credentials(&mut running, &old, &key).await?,
-                None => self.start(&running, &key, details).await?,
+                Some(old) => {
+                    let changed = self.change_credentials(&mut running, &old, &key, login);
+                    changed.await?
+                }
+                None => self.start(&running, &key, (details, login)).await?,
             };
             running.insert(key.clone(), found);
         }
@@ -142,7 +154,6 @@ impl Requests {
             unreachable!("it was there or was inserted above, under the same lock");
         };
         let (reply, lists) = oneshot::channel();
-        let stopping = || Status::unavailable("the handler is stopping");
         found
             .commands
             .send(Command::Open(limit, reply))
@@ -247,7 +258,7 @@ impl Requests {
         &self,
         running: &BTreeMap<Key, Running>,
         key: &Key,
-        details: Arc<Details>,
+        (details, login): (Arc<Details>, Login),
     ) -> Result<Running, Status> {
         if running.len() >= MAX_REQUESTS {
             return Err(Status::resource_exhausted(format!(
@@ -255,11 +266,14 @@ impl Requests {
             )));
         }
         let label = RequestLabel::of(&details);
-        let file = self.file(running, key);
+        let file = self.file(key, login);
         let mut presence = Presence::new(Arc::clone(&details), Options::default(), request::now());
-        let saved = file
-            .load(&details)
-            .filter(|saved| !saved.roster.devices.is_empty());
+        let (saved, unproven) = match file.load(&details) {
+            Some(Found::Ours(saved)) => (Some(saved), None),
+            Some(Found::Unproven(saved)) => (None, Some(saved)),
+            None => (None, None),
+        };
+        let saved = saved.filter(|saved| !saved.roster.devices.is_empty());
         if let Some(saved) = &saved {
             presence.restore(&saved.roster, request::now());
         }
@@ -271,10 +285,8 @@ impl Requests {
         let (streams, stream_count) = watch::channel(0);
         let (numbers_in, numbers) = watch::channel(Numbers::default());
         let (collisions, comeback) = (self.parts.collisions, self.parts.timing.comeback);
-        let condition = self
-            .parts
-            .health
-            .condition(format!("request {label} {}", key.details), "not listed yet");
+        let number = running::free_number(running, &key.details);
+        let condition = self.condition(&label, &key.details, number);
         let request = Request::new(request::Parts {
             publisher: Publisher::new(Arc::clone(&details), collisions, comeback),
             details,
@@ -282,6 +294,7 @@ impl Requests {
             digest: key.details.clone(),
             presence,
             waiting: saved.map(|saved| saved.waiting),
+            unproven,
             file,
             condition,
             streams: stream_count,
@@ -293,6 +306,7 @@ impl Requests {
         let counted = self.tally.watch(label.clone(), numbers);
         let one = Running {
             label,
+            number,
             commands,
             members,
             streams,
@@ -340,6 +354,7 @@ impl Requests {
         running: &mut BTreeMap<Key, Running>,
         old: &Key,
         new: &Key,
+        login: Login,
     ) -> Result<Running, Status> {
         let Some(mut one) = running.remove(old) else {
             return Err(Status::internal("the request has ended meanwhile"));
@@ -361,19 +376,23 @@ impl Requests {
             running.insert(old.clone(), one);
             return Err(Status::invalid_argument(format!("credentials: {error}")));
         }
+        let file = self.file(new, login);
+        // It fails only at shutdown.
+        let _ = one.commands.send(Command::Login(file)).await;
         info!(request = %one.label, "request goes on with other credentials");
         Ok(one)
     }
 
-    fn file(&self, running: &BTreeMap<Key, Running>, key: &Key) -> RosterFile {
-        let same = running
-            .keys()
-            .filter(|other| other.details == key.details)
-            .count();
-        let name = match same {
-            0 => key.details.to_string(),
-            more => format!("{}-{}", key.details, more + 1),
+    fn condition(&self, label: &RequestLabel, details: &DetailsDigest, number: u32) -> Condition {
+        let other = match number {
+            1 => String::new(),
+            _ => format!(" with other credentials, {number}"),
         };
-        RosterFile::new(&self.parts.state, &self.parts.instance, &name)
+        let name = format!("request {label} {details}{other}");
+        self.parts.health.condition(name, "not listed yet")
+    }
+
+    fn file(&self, key: &Key, login: Login) -> RosterFile {
+        RosterFile::new(&self.parts.state, &self.parts.instance, &key.details, login)
     }
 }

@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use akri_mqtt_core::details::Details;
-use akri_mqtt_core::identity::DeviceId;
-use akri_mqtt_core::presence::Roster;
+use akri_mqtt_core::identity::{DeviceId, ServerName};
+use akri_mqtt_core::presence::{Roster, RosterEntry};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use crate::naming::Evidence;
+use crate::login::Login;
+use crate::naming::{DetailsDigest, Evidence};
 use crate::state_dir::StateDir;
 
 const SUFFIX: &str = ".roster.json";
@@ -28,6 +29,9 @@ pub struct Saved {
     evidence: Evidence,
     /// Session key of each server.
     sessions: BTreeMap<String, String>,
+    /// With which credentials; none in files of earlier versions.
+    #[serde(default)]
+    login: Option<Login>,
     /// Devices that were present and not listed, for want of room.
     pub waiting: BTreeSet<String>,
     /// The devices.
@@ -37,13 +41,29 @@ pub struct Saved {
 impl Saved {
     /// The roster of a request.
     #[must_use]
-    pub fn of(details: &Details, roster: Roster, waiting: impl Iterator<Item = DeviceId>) -> Self {
+    pub fn of(
+        details: &Details,
+        login: Login,
+        roster: Roster,
+        waiting: impl Iterator<Item = DeviceId>,
+    ) -> Self {
         Self {
             version: VERSION,
             evidence: Evidence::of(details),
             sessions: sessions(details),
+            login: Some(login),
             waiting: waiting.map(|id| id.to_string()).collect(),
             roster,
+        }
+    }
+
+    /// Takes the devices of one server out of it.
+    pub fn take(&mut self, server: &ServerName) -> Roster {
+        let of_server = |entry: &mut RosterEntry| entry.id.server() == server;
+        let devices = self.roster.devices.extract_if(.., of_server).collect();
+        Roster {
+            version: self.roster.version,
+            devices,
         }
     }
 }
@@ -59,21 +79,45 @@ fn sessions(details: &Details) -> BTreeMap<String, String> {
     .collect()
 }
 
+/// A roster to start with.
+#[derive(Debug)]
+pub enum Found {
+    /// Of the same credentials: its devices are there.
+    Ours(Saved),
+    /// Of the same user with another password, or of an earlier version: the devices of a server are there once it
+    /// has accepted the credentials of now. Who has wrong ones is told nothing.
+    Unproven(Saved),
+}
+
 /// The roster file of one request.
 #[derive(Clone, Debug)]
 pub struct RosterFile {
     state: StateDir,
     name: String,
+    login: Login,
 }
 
 impl RosterFile {
     /// The file of a request of this instance.
     #[must_use]
-    pub fn new(state: &StateDir, instance: &str, request: &str) -> Self {
+    pub fn new(state: &StateDir, instance: &str, request: &DetailsDigest, login: Login) -> Self {
+        let end = login.file_end();
         Self {
             state: state.clone(),
-            name: format!("{instance}.{request}{SUFFIX}"),
+            name: format!("{instance}.{request}{end}{SUFFIX}"),
+            login,
         }
+    }
+
+    /// With which credentials the roster was made.
+    #[must_use]
+    pub fn login(&self) -> &Login {
+        &self.login
+    }
+
+    /// Takes the file away: the request writes another one.
+    pub fn remove(&self) {
+        self.state.remove(&self.name);
     }
 
     /// Writes the roster, so that a crash leaves the old or the new one.
@@ -90,35 +134,35 @@ impl RosterFile {
         }
     }
 
-    /// The roster to start with: our own, else the newest of a sibling for each server.
+    /// The roster to start with: of the same credentials if there is one, our own before the newest of a sibling.
     #[must_use]
-    pub fn load(&self, details: &Details) -> Option<Saved> {
+    pub fn load(&self, details: &Details) -> Option<Found> {
         let (evidence, wanted) = (Evidence::of(details), sessions(details));
-        if let Some(own) = read(&self.state, &self.name)
-            && own.evidence == evidence
-            && own.sessions == wanted
-        {
-            return Some(own);
-        }
-        let files = self.state.list(SUFFIX);
-        for (name, _) in files
-            .iter()
-            .filter(|(name, _)| *name != self.name)
-            .take(MAX_CANDIDATES)
-        {
-            if let Some(found) = read(&self.state, name)
-                && found.evidence == evidence
-                && found.sessions == wanted
-            {
-                info!(
-                    from = name,
-                    devices = found.roster.devices.len(),
-                    "roster taken over"
-                );
-                return Some(found);
+        let files = self.state.list(SUFFIX).into_iter().map(|(name, _)| name);
+        let others = files.filter(|name| *name != self.name).take(MAX_CANDIDATES);
+        let mut unproven = None;
+        for name in std::iter::once(self.name.clone()).chain(others) {
+            let fits = |saved: &Saved| saved.evidence == evidence && saved.sessions == wanted;
+            let Some(found) = read(&self.state, &name).filter(fits) else {
+                continue;
+            };
+            let of_user = |login: &Login| login.is_same_user(&self.login);
+            if found.login.as_ref() == Some(&self.login) {
+                let devices = found.roster.devices.len();
+                info!(from = name, devices, "roster taken over");
+                return Some(Found::Ours(found));
+            }
+            if unproven.is_none() && found.login.as_ref().is_none_or(of_user) {
+                unproven = Some((name, found));
             }
         }
-        None
+        let (name, found) = unproven?;
+        let devices = found.roster.devices.len();
+        info!(
+            from = name,
+            devices, "roster is taken over once the servers accept the credentials"
+        );
+        Some(Found::Unproven(found))
     }
 }
 
@@ -147,9 +191,12 @@ pub fn prune(state: &StateDir, now: SystemTime) {
 
 #[cfg(test)]
 mod tests {
-    use akri_mqtt_core::presence::{RosterEntry, State};
+    use akri_mqtt_core::presence::State;
+    use akri_mqtt_proto::akri::ByteData;
 
     use super::*;
+    use crate::credentials::Properties;
+    use crate::login::Logins;
 
     fn details(topic: &str, delay: &str) -> Details {
         let yaml = format!(
@@ -170,15 +217,20 @@ mod tests {
             devices: vec![entry],
             ..Roster::default()
         };
-        Saved::of(details, roster, std::iter::empty())
+        Saved::of(details, Login::default(), roster, std::iter::empty())
     }
 
-    fn names(saved: Option<Saved>) -> Vec<String> {
-        let devices = saved.map(|saved| saved.roster.devices).unwrap_or_default();
-        devices
-            .into_iter()
-            .map(|entry| entry.id.name().to_owned())
-            .collect()
+    fn file(state: &StateDir, instance: &str, request: &str) -> RosterFile {
+        let request = DetailsDigest::of(request);
+        RosterFile::new(state, instance, &request, Login::default())
+    }
+
+    fn names(found: Option<Found>) -> Vec<String> {
+        let Some(Found::Ours(saved)) = found else {
+            return Vec::new();
+        };
+        let devices = saved.roster.devices.into_iter();
+        devices.map(|entry| entry.id.name().to_owned()).collect()
     }
 
     #[test]
@@ -186,11 +238,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let state = StateDir::open(directory.path());
         let details = details("r/{device}/x", "1s");
-        let own = RosterFile::new(&state, "n-0", "d1");
+        let own = file(&state, "n-0", "d1");
         own.save(&saved(&details, "own"));
-        RosterFile::new(&state, "n-1", "d1").save(&saved(&details, "sibling"));
+        file(&state, "n-1", "d1").save(&saved(&details, "sibling"));
         assert_eq!(names(own.load(&details)), ["own"]);
-        let third = RosterFile::new(&state, "n-2", "d1");
+        let third = file(&state, "n-2", "d1");
         assert_eq!(names(third.load(&details)).len(), 1);
     }
 
@@ -198,10 +250,45 @@ mod tests {
     fn a_roster_is_taken_over_when_only_times_differ_and_never_from_other_topics() {
         let directory = tempfile::tempdir().unwrap();
         let state = StateDir::open(directory.path());
-        RosterFile::new(&state, "n-0", "d1").save(&saved(&details("r/{device}/x", "1s"), "a"));
-        let other = RosterFile::new(&state, "n-1", "d2");
+        file(&state, "n-0", "d1").save(&saved(&details("r/{device}/x", "1s"), "a"));
+        let other = file(&state, "n-1", "d2");
         assert_eq!(names(other.load(&details("r/{device}/x", "2s"))), ["a"]);
         assert!(other.load(&details("q/{device}/x", "1s")).is_none());
+    }
+
+    #[test]
+    fn other_credentials_get_no_roster_and_another_password_only_once_it_is_accepted() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDir::open(directory.path());
+        let logins = Logins::load(&state);
+        let login = |user: &str, password: &str| {
+            let data = |text: &str| ByteData {
+                vec: Some(text.to_owned().into()),
+            };
+            let values = [("MQTT_USERNAME", user), ("MQTT_PASSWORD", password)];
+            let values = values.map(|(name, value)| (name.to_owned(), data(value)));
+            logins.of(&Properties::of(&values.into()))
+        };
+        let details = details("r/{device}/x", "1s");
+        let of = |instance: &str, login: Login| {
+            RosterFile::new(&state, instance, &DetailsDigest::of("d"), login)
+        };
+        let mut known = saved(&details, "a");
+        known.login = Some(login("anna", "right"));
+        of("n-0", login("anna", "right")).save(&known);
+        for instance in ["n-0", "n-1"] {
+            let load = |login: Login| of(instance, login).load(&details);
+            assert_eq!(names(load(login("anna", "right"))), ["a"]);
+            let other = load(login("anna", "wrong"));
+            assert!(matches!(other, Some(Found::Unproven(_))), "{other:?}");
+            assert!(load(login("bert", "right")).is_none());
+            assert!(load(Login::default()).is_none());
+        }
+        // A file of an earlier version does not say whose it is.
+        known.login = None;
+        of("n-0", login("anna", "right")).save(&known);
+        let old = of("n-1", Login::default()).load(&details);
+        assert!(matches!(old, Some(Found::Unproven(_))), "{old:?}");
     }
 
     #[test]
@@ -209,7 +296,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let state = StateDir::open(directory.path());
         let details = details("r/{device}/x", "1s");
-        RosterFile::new(&state, "n-0", "d1").save(&saved(&details, "a"));
+        file(&state, "n-0", "d1").save(&saved(&details, "a"));
         prune(&state, SystemTime::now());
         assert_eq!(state.list(SUFFIX).len(), 1);
         prune(&state, SystemTime::now() + 2 * KEEP);

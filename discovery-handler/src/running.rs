@@ -28,6 +28,8 @@ pub struct Key {
 pub struct Running {
     /// Its name.
     pub label: RequestLabel,
+    /// Tells it from others with the same details.
+    pub number: u32,
     /// Its task.
     pub commands: mpsc::Sender<Command>,
     /// Its parts in sessions.
@@ -54,13 +56,25 @@ impl Running {
     }
 }
 
-/// A request with the same details and other credentials that has lost its stream.
+/// The lowest number that no request with these details has.
+#[must_use]
+pub fn free_number(running: &BTreeMap<Key, Running>, details: &DetailsDigest) -> u32 {
+    let same = running.iter().filter(|(key, _)| key.details == *details);
+    let taken: BTreeSet<u32> = same.map(|(_, one)| one.number).collect();
+    (1..).find(|number| !taken.contains(number)).unwrap_or(1)
+}
+
+/// A request with the same details and other credentials that has lost its stream; best one of the same user.
 #[must_use]
 pub fn idle_with_other_credentials(running: &BTreeMap<Key, Running>, key: &Key) -> Option<Key> {
-    running
+    let same = running
         .iter()
-        .find(|(other, one)| other.details == key.details && *one.streams.borrow() == 0)
-        .map(|(other, _)| other.clone())
+        .filter(|(other, _)| other.details == key.details);
+    let idle = same.filter(|(_, one)| *one.streams.borrow() == 0);
+    let other_user = |other: &Key| other.properties.user().ne(key.properties.user());
+    idle.map(|(other, _)| other)
+        .min_by_key(|other| other_user(other))
+        .cloned()
 }
 
 /// The details for which a stream is open.

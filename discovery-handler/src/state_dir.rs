@@ -87,6 +87,31 @@ impl StateDir {
         std::fs::rename(&temporary, directory.join(name))
     }
 
+    /// A short text that was made once and is kept for all processes with this directory.
+    #[must_use]
+    pub fn kept(
+        &self,
+        name: &str,
+        is_valid: impl Fn(&str) -> bool,
+        fresh: impl FnOnce() -> String,
+    ) -> String {
+        // Two handlers that start at once on an empty directory must end up with the same.
+        let _alone = self
+            .lock_waiting(&format!("{name}.lock"))
+            .inspect_err(|error| warn!(name, %error, "state directory cannot be locked"));
+        let kept = self
+            .read(name)
+            .and_then(|bytes| String::from_utf8(bytes).ok());
+        if let Some(kept) = kept.filter(|kept| is_valid(kept)) {
+            return kept;
+        }
+        let fresh = fresh();
+        if let Err(error) = self.replace(name, fresh.as_bytes()) {
+            warn!(name, %error, "it cannot be kept, and will be another one at the next start");
+        }
+        fresh
+    }
+
     /// Says that a file is still in use; a missing one is fine.
     pub fn touch(&self, name: &str) {
         if let Some(directory) = &self.path

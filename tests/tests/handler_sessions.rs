@@ -145,6 +145,93 @@ async fn changed_credentials_reconnect_the_session_and_change_no_device() {
     );
 }
 
+const WRONG: [(&str, &str); 2] = [("MQTT_USERNAME", "anna"), ("MQTT_PASSWORD", "wr0ng")];
+
+/// Waits for a list of a Configuration, and holds that none has ever named a device.
+async fn is_told_nothing(scene: &Scene, configuration: &str) {
+    let limit = Duration::from_secs(20);
+    scene
+        .agent
+        .wait_for("a list has come", limit, |agent| {
+            agent.lists(configuration) > 0
+        })
+        .await;
+    let lists = scene.agent.listed(configuration);
+    assert!(
+        lists.iter().all(Vec::is_empty),
+        "{configuration}: {lists:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sends_the_same_details_with_other_credentials_is_told_nothing_of_the_first_ones_devices()
+ {
+    let config = Config::new()
+        .user("anna", "s3cret-anna")
+        .user("bert", "s3cret-bert")
+        .acl("user anna\ntopic readwrite #\n");
+    let scene = Scene::start_with(AgentOptions::default(), config);
+    let mut handler = scene.handler().await;
+    let login = ["-r", "-u", "anna", "-P", "s3cret-anna"];
+    let topic = "robots/r1/status";
+    akri_mqtt_tests::devices::publish(scene.server.address(), topic, Some("online"), &login);
+    scene.configure(&scene.details(), &USER).await;
+    let devices = ["plant-a/r1"];
+    scene.agent.wait_for_devices(CONFIGURATION, &devices).await;
+    handler
+        .wait_for("the roster is written", |_| scene.saved("r1"))
+        .await;
+    let others: [(&str, &[(&str, &str)]); 3] =
+        [("wrong", &WRONG), ("bert", &OTHER), ("nobody", &[])];
+    for (configuration, properties) in others {
+        scene
+            .agent
+            .configure(configuration, &scene.details(), properties);
+        is_told_nothing(&scene, configuration).await;
+    }
+    let requests = handler.presence("?devices=false")["requests"].clone();
+    assert_eq!(requests.as_array().unwrap().len(), 4);
+    let conditions = handler.get("/readyz").1;
+    assert!(
+        conditions.contains("with other credentials, 4"),
+        "{conditions}"
+    );
+    // Nor after a restart, in whatever order they come.
+    handler.terminate().await;
+    let _again = scene.handler().await;
+    scene.agent.wait_for_devices(CONFIGURATION, &devices).await;
+    for (configuration, _) in others {
+        is_told_nothing(&scene, configuration).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_that_changed_while_the_handler_was_down_keep_the_devices_once_they_are_accepted()
+ {
+    let scene = with_users();
+    let mut handler = scene.handler().await;
+    scene.configure(&scene.details(), &USER).await;
+    // Not retained, so only the roster knows it afterwards.
+    let login = ["-u", "anna", "-P", "s3cret-anna"];
+    let topic = "robots/r1/joints";
+    akri_mqtt_tests::devices::publish(scene.server.address(), topic, Some("1"), &login);
+    let devices = ["plant-a/r1"];
+    scene.agent.wait_for_devices(CONFIGURATION, &devices).await;
+    handler
+        .wait_for("the roster is written", |_| scene.saved("r1"))
+        .await;
+    handler.terminate().await;
+    scene.agent.remove(CONFIGURATION);
+    scene.agent.configure("rotated", &scene.details(), &WRONG);
+    let again = scene.handler().await;
+    is_told_nothing(&scene, "rotated").await;
+    again.wait_for_log("not connected").await;
+    let authority = akri_mqtt_tests::certificates::Authority::new("new").pem();
+    let right = [USER[0], USER[1], ("MQTT_CA_CERT", authority.as_str())];
+    scene.agent.configure("rotated", &scene.details(), &right);
+    scene.agent.wait_for_devices("rotated", &devices).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn credentials_in_files_go_only_to_listed_hosts_and_their_change_reconnects() {
     let scene = with_users();
