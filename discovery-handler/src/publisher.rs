@@ -9,15 +9,19 @@ use std::time::{Duration, Instant};
 use akri_mqtt_core::details::Details;
 use akri_mqtt_core::identity::DeviceId;
 use tokio::sync::watch;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::admission::{Admission, Collisions, Entry, LeftOut};
+use crate::naming::RequestLabel;
 use crate::streams::{List, Lists};
 
 /// Removed devices that are remembered for each one that may be present.
 const REMOVED_PER_DEVICE: usize = 2;
 /// Devices that one log line names.
 const MAX_NAMED: usize = 10;
+
+/// More changes than this at once are logged as numbers.
+const LOGGED_ONE_BY_ONE: usize = 20;
 
 /// What one publication has changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +30,23 @@ pub struct Changes {
     pub added: Vec<DeviceId>,
     /// Devices that are gone, sorted.
     pub removed: Vec<DeviceId>,
+}
+
+impl Changes {
+    /// Says what has changed, and why where it is not too much.
+    pub fn log(&self, request: &RequestLabel, reason: impl Fn(&DeviceId) -> String) {
+        let Self { added, removed } = self;
+        if added.len() + removed.len() > LOGGED_ONE_BY_ONE {
+            info!(%request, added = added.len(), removed = removed.len(), "devices have changed");
+            return;
+        }
+        for device in removed {
+            info!(%request, %device, reason = reason(device), "device withdrawn");
+        }
+        for device in added {
+            info!(%request, %device, reason = reason(device), "device listed");
+        }
+    }
 }
 
 struct View {

@@ -14,12 +14,11 @@ use akri_mqtt_runtime::{Condition, Shutdown};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tracing::info;
 
 use crate::naming::{DetailsDigest, RequestLabel};
 use crate::observed::Observed;
 use crate::pool::{SessionInfo, Wants};
-use crate::publisher::{Changes, Publisher};
+use crate::publisher::Publisher;
 use crate::request_view::{Facts, Numbers, Scope};
 use crate::rosters::{RosterFile, Saved};
 use crate::streams::Lists;
@@ -31,8 +30,6 @@ const BATCH: usize = 256;
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// Between two roster files: a burst of changes is one write.
 const SAVE_EVERY: Duration = Duration::from_millis(250);
-/// More changes than this at once are logged as numbers.
-const LOGGED_ONE_BY_ONE: usize = 20;
 
 /// What a request is told and asked.
 pub enum Command {
@@ -336,30 +333,15 @@ impl Request {
             ..
         } = &mut self.parts;
         let changes = publisher.publish(present, |id| presence.found_by(id), Instant::now());
-        self.log(&changes);
+        let presence = &self.parts.presence;
+        changes.log(&self.parts.label, |id| {
+            let explained = presence.explain(id, now());
+            explained
+                .map(|explained| explained.explanation)
+                .unwrap_or_default()
+        });
         self.left_out = self.parts.publisher.left_out();
         self.unsaved = true;
-    }
-
-    fn log(&self, changes: &Changes) {
-        let Changes { added, removed } = changes;
-        let request = &self.parts.label;
-        if added.len() + removed.len() > LOGGED_ONE_BY_ONE {
-            info!(%request, added = added.len(), removed = removed.len(), "devices have changed");
-            return;
-        }
-        let reason = |id: &DeviceId| {
-            let explanation = self.parts.presence.explain(id, now());
-            explanation
-                .map(|explanation| explanation.explanation)
-                .unwrap_or_default()
-        };
-        for device in removed {
-            info!(%request, %device, reason = reason(device), "device withdrawn");
-        }
-        for device in added {
-            info!(%request, %device, reason = reason(device), "device listed");
-        }
     }
 
     fn save_due(&self) -> Option<Instant> {
