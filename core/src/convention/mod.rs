@@ -78,6 +78,11 @@ impl Said {
         }
     }
 
+    /// Whether this is [`Said::data`].
+    pub(crate) fn is_data(&self) -> bool {
+        self.evidence == Evidence::Data && !self.appears
+    }
+
     /// Data of a device that announces itself elsewhere: foreign topics can look the same.
     fn data(device: &str) -> Self {
         Self {
@@ -95,6 +100,8 @@ pub(crate) enum Verdict {
     NotMine,
     /// Read; it may have said nothing.
     Taken,
+    /// Read, but nothing but data of devices that are not known: whoever else wants it may have it.
+    Unclaimed,
     Ignored(Ignored),
 }
 

@@ -102,6 +102,7 @@ impl World {
                 .iter()
                 .map(|said| format!("{} {}", said.device, name_of(said.evidence)))
                 .collect(),
+            Verdict::Unclaimed => vec!["unclaimed".to_owned()],
             Verdict::NotMine => vec!["not mine".to_owned()],
             Verdict::Ignored(reason) => vec![reason.as_str().to_owned()],
         }

@@ -3,7 +3,7 @@
 
 use super::devices::ServerIndex;
 use super::machine::Presence;
-use super::rules::{Finding, Names, Source};
+use super::rules::{At, Finding, Names, Source};
 use super::tick::Tick;
 use super::{Inbound, Outgoing};
 use crate::convention::{Context, Filters, Module, Said, Verdict};
@@ -214,29 +214,37 @@ impl Conventions {
     pub fn read(
         &mut self,
         names: &Names,
-        (server, now): (ServerIndex, Tick),
+        at: &At<'_>,
         message: &Inbound<'_>,
         found: &mut Vec<Finding>,
     ) -> Verdict {
+        let mut nobody = Verdict::NotMine;
         for running in &mut self.all {
-            let index = usize::from(server);
+            let index = usize::from(at.server);
             let (Some(module), Some(revision)) = (
                 running.modules.get_mut(index),
                 running.revisions.get_mut(index),
             ) else {
                 continue;
             };
-            let verdict = module.read(message, now, &mut self.said);
+            let verdict = module.read(message, at.now, &mut self.said);
             if std::mem::replace(revision, module.revision()) != module.revision() {
                 self.revision += 1;
             }
+            let only_data = !self.said.is_empty() && self.said.iter().all(Said::is_data);
             let (findings, origin) = (self.said.drain(..), running.origin);
             found.extend(findings.filter_map(|said| finding(names, said, origin)));
-            if verdict != Verdict::NotMine {
-                return verdict;
+            match verdict {
+                Verdict::NotMine => {}
+                // Another convention's, or an entry's, topics may look the same.
+                Verdict::Taken if only_data && !found.iter().any(|one| at.concerns(one)) => {
+                    found.clear();
+                    nobody = Verdict::Unclaimed;
+                }
+                verdict => return verdict,
             }
         }
-        Verdict::NotMine
+        nobody
     }
 }
 

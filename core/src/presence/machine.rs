@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::devices::{self, Devices, Place, ServerIndex, Slot};
 use super::flapping::Flapping;
 use super::places::Places;
-use super::rules::{Finding, Rules};
+use super::rules::{At, Finding, Rules};
 use super::server::{Due, Link, Server};
 use super::tick::{Base, Tick};
 use super::timers::Timers;
@@ -222,7 +222,12 @@ impl Presence {
             }
         }
         let mut found = std::mem::take(&mut self.found);
-        match self.rules.read((index, now), &message, &mut found) {
+        let at = At {
+            server: index,
+            now,
+            devices: &self.devices,
+        };
+        match self.rules.read(&at, &message, &mut found) {
             Ok(()) => {
                 for finding in found.drain(..) {
                     self.observe(index, &finding, message.retained, now);

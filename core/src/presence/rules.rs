@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::availability::Announcing;
 use super::conventions::Conventions;
-use super::devices::ServerIndex;
+use super::devices::{Devices, ServerIndex};
 use super::tick::Tick;
 use super::wanting::{Wanting, least};
 use super::{Evidence, Ignored, Inbound, Outgoing, Wanted};
@@ -46,6 +46,21 @@ pub(super) enum Source {
     Convention(u16),
     /// No entry: a restored device, or one of which only the server is known.
     Nothing,
+}
+
+/// Where and when a message came, and who is known there.
+#[derive(Debug)]
+pub(super) struct At<'a> {
+    pub server: ServerIndex,
+    pub now: Tick,
+    pub devices: &'a Devices,
+}
+
+impl At<'_> {
+    /// Whether a finding is of a device that is known, or makes one known.
+    pub fn concerns(&self, finding: &Finding) -> bool {
+        finding.appears || self.devices.find(self.server, &finding.device).is_some()
+    }
 }
 
 /// The rules of one machine, in the order in which they are asked.
@@ -225,26 +240,29 @@ impl Rules {
     /// Why it says nothing.
     pub fn read(
         &mut self,
-        (server, now): (ServerIndex, Tick),
+        at: &At<'_>,
         message: &Inbound<'_>,
         found: &mut Vec<Finding>,
     ) -> Result<(), Ignored> {
         if is_own(message.topic) {
             return Err(Ignored::Own);
         }
+        let mut nobody = Ignored::NoRule;
         for rule in &mut self.rules {
             let verdict = match rule {
                 Rule::Availability(rule) => rule.read(&self.names, message, found),
-                Rule::Conventions(rule) => rule.read(&self.names, (server, now), message, found),
+                Rule::Conventions(rule) => rule.read(&self.names, at, message, found),
                 Rule::Data(rule) => rule.read(&self.names, message, found),
             };
             match verdict {
                 Verdict::NotMine => {}
+                Verdict::Unclaimed => nobody = Ignored::UnknownDevice,
                 Verdict::Taken => return Ok(()),
+                Verdict::Ignored(Ignored::NoRule) => return Err(nobody),
                 Verdict::Ignored(reason) => return Err(reason),
             }
         }
-        Err(Ignored::NoRule)
+        Err(nobody)
     }
 
     /// Where a device was found: ` on ` the topic or filter of an entry, as narrow as the device's

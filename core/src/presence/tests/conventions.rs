@@ -65,6 +65,38 @@ fn data_of_a_convention_makes_nobody_known() {
 }
 
 #[test]
+fn data_of_a_device_that_a_convention_does_not_know_goes_on_to_whoever_wants_it() {
+    let yaml = "[esphome, homeAssistant]\ntopics: ['plant/{line}/{cell}/state']";
+    let mut world = world(yaml);
+    let state = "home/light/kitchen/state";
+    world.retained(
+        "homeassistant/light/kitchen/config",
+        "{\"stat_t\":\"home/light/kitchen/state\",\"dev\":{\"ids\":\"k1\"}}",
+    );
+    world.live(state, "ON");
+    assert_eq!(world.state("k1"), Some(State::Online));
+    world.live("plant/a/1/state", "run");
+    assert_eq!(world.published(), ["plant-a/a/1", "plant-a/k1"]);
+    world.live("other/sensor/x/state", "1");
+    assert_eq!(world.ignored(Ignored::UnknownDevice), 1);
+    assert_eq!(world.ignored(Ignored::NoRule), 0);
+    world.live("home/status", "online");
+    world.live("plant/status", "online");
+    world.live(state, "ON");
+    world.live("plant/a/2/state", "run");
+    assert!(!world.is_published("a/2"));
+}
+
+#[test]
+fn a_group_of_zigbee2mqtt_is_no_device_of_other_entries_either() {
+    let mut world = world("[zigbee2mqtt]\ntopics: ['zigbee2mqtt/{device}']");
+    world.retained(LIST, "[]");
+    world.live("zigbee2mqtt/all_lights", "{\"state\":\"ON\"}");
+    world.live("zigbee2mqtt/bridge/groups", "[]");
+    assert!(world.published().is_empty());
+}
+
+#[test]
 fn a_retained_announcement_that_was_deleted_while_we_were_away_removes_the_device() {
     let mut world = world("[esphome]");
     world.retained("lamp/status", "online");
