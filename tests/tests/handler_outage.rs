@@ -1,5 +1,7 @@
 //! An MQTT outage is not a device outage, whatever kind of outage it is; and the stream outlives it.
 
+use std::time::{Duration, Instant};
+
 use akri_mqtt_tests::agent::AgentOptions;
 use akri_mqtt_tests::devices::Device;
 use akri_mqtt_tests::handler::HandlerProcess;
@@ -115,4 +117,31 @@ async fn a_graceful_stop_of_the_server_which_publishes_every_last_will_withdraws
     only_the_dead_goes(&scene).await;
     let answer = handler.presence("/plant-a/lives");
     assert_eq!(answer["requests"][0]["state"], "online");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_clock_of_silence_stands_still_while_the_server_is_away() {
+    const SILENCE: Duration = Duration::from_secs(3);
+    let scene = Scene::start();
+    let link = Proxy::start(scene.server.address()).await.unwrap();
+    let handler = scene.handler().await;
+    let details =
+        details(link.address(), "").replace("  offlineDelay", "  offlineAfter: 3s\n  offlineDelay");
+    scene.configure(&details, &[]).await;
+    scene.data("r1");
+    let device = "plant-a/r1";
+    scene.agent.wait_for_devices(CONFIGURATION, &[device]).await;
+    link.refuse(true);
+    link.cut();
+    disconnected(&handler).await;
+    // Longer than it may be silent.
+    tokio::time::sleep(SILENCE + Duration::from_secs(1)).await;
+    assert_eq!(scene.agent.devices(CONFIGURATION), [device]);
+    let back = Instant::now();
+    link.refuse(false);
+    scene.agent.wait_for_devices(CONFIGURATION, &[]).await;
+    let answer = handler.presence("/plant-a/r1");
+    assert_eq!(answer["requests"][0]["reason"], "silence");
+    // What it had left at the cut, all but the whole of it, runs after the grace of 1.5 s.
+    assert!(back.elapsed() > SILENCE + Duration::from_secs(1));
 }

@@ -66,6 +66,37 @@ async fn a_device_that_falls_silent_or_disconnects_cleanly_goes_after_offline_af
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_comes_and_goes_is_withdrawn_later_than_its_delay() {
+    let scene = Scene::start();
+    let handler = scene.handler().await;
+    scene.configure(&scene.details(), &[]).await;
+    let device = ["plant-a/r1"];
+    for _ in 0..2 {
+        let mut r1 = scene.robot("r1");
+        scene.agent.wait_for_devices(CONFIGURATION, &device).await;
+        assert_eq!(handler.metric("flapping_devices"), Some(0.0));
+        r1.crash();
+        scene.agent.wait_for_devices(CONFIGURATION, &[]).await;
+    }
+    let mut r1 = scene.robot("r1");
+    scene.agent.wait_for_devices(CONFIGURATION, &device).await;
+    handler
+        .wait_for("the fifth change is flapping", |handler| {
+            handler.metric("flapping_devices") == Some(1.0)
+        })
+        .await;
+    assert_eq!(
+        handler.presence("/plant-a/r1")["requests"][0]["flapping"],
+        true
+    );
+    let crashed = Instant::now();
+    r1.crash();
+    scene.agent.wait_for_devices(CONFIGURATION, &[]).await;
+    // Twice one second instead of 300 ms.
+    assert!(crashed.elapsed() >= Duration::from_secs(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_device_whose_retained_announcement_is_deleted_is_removed() {
     let scene = Scene::start();
     let handler = scene.handler().await;
