@@ -43,6 +43,10 @@ impl Announcing {
         Self { tree, rules }
     }
 
+    pub fn takes(&self, topic: &str) -> bool {
+        self.tree.matching(topic).next().is_some()
+    }
+
     pub fn read(&self, names: &Names, message: &Inbound<'_>, found: &mut Vec<Finding>) -> Verdict {
         let first = self.tree.matching(message.topic).min().copied();
         let Some((index, words)) = first.and_then(|i| Some((i, self.rules.get(i)?))) else {

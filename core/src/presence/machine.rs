@@ -239,6 +239,22 @@ impl Presence {
         self.packet(index, now);
     }
 
+    /// Whether live messages of a topic say nothing but that their device lives, whatever their payload. As long as
+    /// it is online, only the last of several has to be told, before anything else is.
+    #[must_use]
+    pub fn is_plain_data(&self, topic: &str) -> bool {
+        self.rules.is_plain_data(topic)
+    }
+
+    /// Whether a device is there, and nothing says that it is about to go.
+    #[must_use]
+    pub fn is_online(&self, id: &DeviceId) -> bool {
+        let server = self.server_index(id.server());
+        let slot = server.and_then(|server| self.devices.find(server, id.name()));
+        slot.and_then(|slot| self.devices.get(slot))
+            .is_some_and(|device| device.state == State::Online)
+    }
+
     /// When to call [`Presence::handle_timeout`], if nothing else happens before.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {

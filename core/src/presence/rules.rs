@@ -265,6 +265,19 @@ impl Rules {
         Err(nobody)
     }
 
+    /// Whether live messages of a topic say nothing but that their device lives, whatever their payload.
+    pub fn is_plain_data(&self, topic: &str) -> bool {
+        let is_read_so = |rule: &Rule| match rule {
+            Rule::Availability(rule) => !rule.takes(topic),
+            Rule::Conventions(_) => false,
+            Rule::Data(rule) => rule.takes(topic),
+        };
+        !is_own(topic)
+            && !is_command(topic)
+            && self.rules.iter().all(is_read_so)
+            && self.names.name(topic).is_ok()
+    }
+
     /// Where a device was found: ` on ` the topic or filter of an entry, as narrow as the device's
     /// name allows, or ` by ` a convention.
     pub fn describe(&self, source: Source, device: &str) -> Option<String> {
@@ -358,6 +371,11 @@ impl Data {
             Names::One(spec) => spec.convention.as_ref().is_none_or(|c| c.data_overrides()),
         };
         Self { filters, overrides }
+    }
+
+    fn takes(&self, topic: &str) -> bool {
+        let filters = self.filters.as_ref();
+        filters.is_none_or(|tree| tree.matching(topic).next().is_some())
     }
 
     fn read(&self, names: &Names, message: &Inbound<'_>, found: &mut Vec<Finding>) -> Verdict {

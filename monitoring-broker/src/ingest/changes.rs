@@ -95,6 +95,8 @@ impl Task {
         let watched = Watched {
             spec,
             machine,
+            is_online: false,
+            heard: None,
             filters,
             subscriptions,
             revision,

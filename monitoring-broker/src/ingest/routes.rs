@@ -13,6 +13,15 @@ use super::wanted::Filters;
 /// Topics whose route is remembered; beyond it all are forgotten and found again.
 const REMEMBERED: usize = 16_384;
 
+/// A device of which a topic says something.
+#[derive(Debug)]
+pub struct Evidence {
+    /// The device.
+    pub device: DeviceId,
+    /// It says only that the device lives.
+    pub is_plain: bool,
+}
+
 /// Where messages of a topic go.
 #[derive(Debug)]
 pub struct Route {
@@ -21,7 +30,7 @@ pub struct Route {
     /// The devices whose data it is, sorted.
     pub data: Arc<[Arc<str>]>,
     /// The devices whose presence it may concern, sorted.
-    pub evidence: Vec<DeviceId>,
+    pub evidence: Vec<Evidence>,
     /// A filter took it, but it is another device's.
     pub is_foreign: bool,
     /// Its messages are births of Sparkplug.
@@ -74,12 +83,12 @@ impl Routes {
         self.remembered.clear();
     }
 
-    /// The route of a topic.
-    pub fn of(&mut self, topic: &str) -> Arc<Route> {
+    /// The route of a topic, of which `is_plain` tells whether it says only that a device lives.
+    pub fn of(&mut self, topic: &str, is_plain: impl Fn(&DeviceId) -> bool) -> Arc<Route> {
         if let Some(route) = self.remembered.get(topic) {
             return Arc::clone(route);
         }
-        let route = Arc::new(self.find(topic));
+        let route = Arc::new(self.find(topic, is_plain));
         if self.remembered.len() >= REMEMBERED {
             self.remembered.clear();
         }
@@ -88,7 +97,7 @@ impl Routes {
         route
     }
 
-    fn find(&self, topic: &str) -> Route {
+    fn find(&self, topic: &str, is_plain: impl Fn(&DeviceId) -> bool) -> Route {
         let (mut data, mut evidence, mut is_foreign) = (Vec::new(), Vec::new(), false);
         for target in self.tree.matching(topic) {
             if target.is_data && !target.device.owns(topic) {
@@ -104,6 +113,13 @@ impl Routes {
         evidence.dedup();
         data.sort();
         data.dedup();
+        let evidence: Vec<_> = evidence
+            .into_iter()
+            .map(|device| Evidence {
+                is_plain: is_plain(&device),
+                device,
+            })
+            .collect();
         Route {
             topic: topic.into(),
             is_birth: sparkplug::is_birth(topic),

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::changes::record;
-use super::routes::{Route, Routes};
+use super::routes::{Evidence, Route, Routes};
 use super::wanted::Filters;
 use crate::devices::{Devices, State};
 use crate::metrics::IngestMetrics;
@@ -66,6 +66,10 @@ pub struct Parts {
 pub(super) struct Watched {
     pub(super) spec: Arc<DeviceSpec>,
     pub(super) machine: Machine,
+    /// Its machine has it online, as of the last time that it was asked.
+    pub(super) is_online: bool,
+    /// The last message that says nothing but that it lives, which its machine was not told yet.
+    pub(super) heard: Option<(Now, Arc<str>)>,
     pub(super) filters: Filters,
     /// The revision of the machine's subscriptions that these are.
     pub(super) subscriptions: u64,
@@ -73,6 +77,23 @@ pub(super) struct Watched {
     pub(super) due: Option<Instant>,
     /// The state that is shown.
     pub(super) shown: State,
+}
+
+impl Watched {
+    /// Its machine, which knows of every message that came before.
+    fn machine(&mut self, server: &ServerName) -> &mut Machine {
+        if let Some((at, topic)) = self.heard.take() {
+            let inbound = Inbound {
+                topic: &topic,
+                payload: &[],
+                retained: false,
+                qos: QoS::AtMostOnce,
+            };
+            self.machine.on_packet(server, at.mono);
+            self.machine.on_message(server, inbound, at);
+        }
+        &mut self.machine
+    }
 }
 
 pub(super) struct Task {
@@ -203,7 +224,7 @@ impl Task {
     /// Tells every device's machine something, and looks at it again at once.
     fn all(&mut self, tell: impl Fn(&mut Machine, Now)) {
         for (id, watched) in &mut self.watched {
-            tell(&mut watched.machine, self.now);
+            tell(watched.machine(&self.parts.server), self.now);
             if let Some(due) = watched.due.replace(self.now.mono) {
                 self.due.remove(&(due, id.clone()));
             }
@@ -223,12 +244,20 @@ impl Task {
         let route = if self.parts.talk.hears(&message) {
             Route::nobody(&message.topic)
         } else {
-            self.routes.of(&message.topic)
+            let watched = &self.watched;
+            self.routes.of(&message.topic, |id| {
+                let machine = watched.get(id).map(|watched| &watched.machine);
+                machine.is_some_and(|machine| machine.is_plain_data(&message.topic))
+            })
         };
         if route.is_foreign {
             self.parts.metrics.foreign.inc();
         }
-        for id in &route.evidence {
+        for Evidence {
+            device: id,
+            is_plain,
+        } in &route.evidence
+        {
             let inbound = Inbound {
                 topic: &message.topic,
                 payload: &message.payload,
@@ -238,10 +267,13 @@ impl Task {
             let Some(watched) = self.watched.get_mut(id) else {
                 continue;
             };
-            watched
-                .machine
-                .on_packet(&self.parts.server, message.received);
-            watched.machine.on_message(&self.parts.server, inbound, at);
+            if *is_plain && watched.is_online && !message.retained {
+                watched.heard = Some((at, Arc::clone(&route.topic)));
+                continue;
+            }
+            let machine = watched.machine(&self.parts.server);
+            machine.on_packet(&self.parts.server, message.received);
+            machine.on_message(&self.parts.server, inbound, at);
             Self::settle(&self.parts, &mut self.due, watched, at).await?;
             if watched.machine.subscriptions_revision() != watched.subscriptions {
                 self.follow(id);
@@ -310,11 +342,12 @@ impl Task {
                 continue;
             };
             watched.due = None;
+            let machine = watched.machine(&self.parts.server);
             if let Some(packet) = self.last_packet.filter(|_| self.connected) {
-                watched.machine.on_packet(&self.parts.server, packet);
+                machine.on_packet(&self.parts.server, packet);
             }
-            watched.machine.handle_timeout(self.now);
-            if !watched.machine.needs_probe().is_empty() {
+            machine.handle_timeout(self.now);
+            if !machine.needs_probe().is_empty() {
                 self.parts.handle.ping();
             }
             Self::settle(&self.parts, &mut self.due, watched, self.now).await?;
@@ -334,6 +367,7 @@ impl Task {
         now: Now,
     ) -> anyhow::Result<()> {
         let id = &watched.spec.id;
+        watched.is_online = watched.machine.is_online(id);
         // A deadline that has passed waits for a packet of the server; it is looked at again soon.
         let soon = now.mono + PROBE;
         let next = if watched.machine.needs_probe().is_empty() {
