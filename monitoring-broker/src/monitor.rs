@@ -2,9 +2,10 @@
 //! run time, bound listeners. Out: gRPC and HTTP over all of them. What starts it is left to the caller.
 
 mod opening;
+mod sessions;
 mod shards;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -17,23 +18,21 @@ use akri_mqtt_runtime::{Health, JOIN_WITHIN, Shutdown, Tasks};
 use akri_mqtt_session::Credentials;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, watch};
 
 use crate::access::{Access, AccessFiles, PortName};
 use crate::api::service::{Decoders, restore_births};
 use crate::api::{self, Service};
 use crate::devices::Devices;
 use crate::error::MonitorError;
-use crate::ingest::{ClientIds, Command, Identity, Scope};
+use crate::ingest::{ClientIds, Identity, Scope};
 use crate::kept::{restore_devices, watch_store};
 use crate::metrics::{IngestMetrics, StoreMetrics};
 use crate::session_options::options_text;
 use crate::sink::{self, SinkMetrics, SinkOptions};
 use crate::store::{Config, Store};
 use crate::talk::{Commands, TalkOptions};
-
-/// How long the end of a session is waited for: its last UNSUBSCRIBE, and DISCONNECT.
-const SESSION_END: Duration = Duration::from_secs(7);
+use sessions::Sessions;
 
 /// How long a stop waits for the sinks: less than [`JOIN_WITHIN`].
 const DRAIN: Duration = Duration::from_secs(3);
@@ -83,21 +82,6 @@ impl MonitorOptions {
             drain_timeout: DRAIN,
         }
     }
-}
-
-struct Session {
-    commands: mpsc::Sender<Command>,
-    devices: usize,
-    /// That of its shard in a pool.
-    instance: Option<String>,
-    /// Closed once its task has ended.
-    ended: oneshot::Receiver<()>,
-}
-
-#[derive(Default)]
-struct Sessions {
-    by_key: HashMap<String, Session>,
-    by_device: HashMap<DeviceId, String>,
 }
 
 /// See the module.
@@ -261,13 +245,7 @@ impl Monitor {
             let options = options_text(&device.mqtt);
             let instance = scope.map_or("", |scope| &scope.instance);
             let key = format!("{instance} {} {options}", device.session_key());
-            let before = self
-                .sessions
-                .lock()
-                .await
-                .by_device
-                .get(&device.id)
-                .cloned();
+            let before = self.sessions.lock().await.of(&device.id).cloned();
             if before.is_some_and(|before| before != key) {
                 self.remove(&device.id).await?;
             }
@@ -275,52 +253,28 @@ impl Monitor {
         }
         let mut sessions = self.sessions.lock().await;
         for (key, group) in groups {
-            let mut new = 0;
-            for (device, _) in &group {
-                let before = sessions.by_device.insert(device.id.clone(), key.clone());
-                new += usize::from(before.is_none());
-            }
-            if let Some(session) = sessions.by_key.get_mut(&key) {
+            if sessions.has(&key) {
                 for (device, _) in group {
-                    let id = device.id.clone();
-                    let sent = session.commands.send(Command::Add(Arc::new(device))).await;
-                    sent.map_err(|_| MonitorError::Ended(id))?;
+                    sessions.add(&key, device).await?;
                 }
-                session.devices += new;
                 continue;
             }
-            let session = self.open_session(scope, group, new).await?;
-            sessions
-                .by_key
-                .extend(session.map(|session| (key, session)));
+            sessions.ended(&key).await;
+            let ids = group.iter().map(|(device, _)| device.id.clone()).collect();
+            if let Some(session) = self.open_session(scope, group).await? {
+                sessions.open(key, session, ids);
+            }
         }
         Ok(())
     }
 
-    /// Stops with a device; its messages stay until retention deletes them. With its last device a session
-    /// ends: this returns after the server was told to queue nothing more for it, or after some seconds.
+    /// Stops with a device; its messages stay until retention deletes them. With its last device a session ends,
+    /// beside everything else: it tells the server to queue nothing more for it, and waits some seconds for the answer.
     ///
     /// # Errors
     /// None at present; a session that has ended has nothing to stop.
     pub async fn remove(&self, device: &DeviceId) -> Result<(), MonitorError> {
-        let mut sessions = self.sessions.lock().await;
-        let Some(key) = sessions.by_device.remove(device) else {
-            return Ok(());
-        };
-        let Some(session) = sessions.by_key.get_mut(&key) else {
-            return Ok(());
-        };
-        // A session that has ended has already forgotten it.
-        let _ = session.commands.send(Command::Remove(device.clone())).await;
-        session.devices = session.devices.saturating_sub(1);
-        if session.devices == 0
-            && let Some(session) = sessions.by_key.remove(&key)
-        {
-            // Ends once the channel is empty and closed: the command above is still done.
-            drop(session.commands);
-            // Awaited with the lock held: the next session of this key has the same client id.
-            let _ = tokio::time::timeout(SESSION_END, session.ended).await;
-        }
+        self.sessions.lock().await.remove(device).await;
         Ok(())
     }
 

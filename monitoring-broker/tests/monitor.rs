@@ -115,7 +115,9 @@ async fn session_without_devices_is_unsubscribed_and_its_counters_stay() {
     let device = bench.monitor.service().devices.after(None, 1).remove(0);
     let id = akri_mqtt_core::identity::DeviceId::parse(&device.id).unwrap();
     bench.monitor.remove(&id).await.unwrap();
-    assert_eq!(bench.value("akri_mqtt_connected{server=\"plant\"}"), 0);
+    bench
+        .until("akri_mqtt_connected{server=\"plant\"}", 0)
+        .await;
     let heard = bench.value("akri_mqtt_messages_received_total{server=\"plant\",qos=\"1\"}");
     assert!(heard > 0, "{}", bench.text());
     for _ in 0..5 {
@@ -149,5 +151,28 @@ async fn session_without_devices_is_unsubscribed_and_its_counters_stay() {
         !stored.iter().any(|payload| payload == "nobody is there"),
         "{stored:?}"
     );
+    bench.monitor.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_goes_is_not_waited_for_while_its_server_is_frozen() {
+    let bench = Bench::start().await;
+    bench.add("r1").await;
+    let connected = "akri_mqtt_connected{server=\"plant\"}";
+    bench.until(connected, 1).await;
+    let device = bench.monitor.service().devices.after(None, 1).remove(0);
+    let id = akri_mqtt_core::identity::DeviceId::parse(&device.id).unwrap();
+    bench.server.freeze();
+    bench.monitor.remove(&id).await.unwrap();
+    // Its session waits for the answer to its UNSUBSCRIBE.
+    assert_eq!(bench.value(connected), 1);
+    bench.server.thaw();
+    // The next one has its client id, and comes after it.
+    bench.add("r1").await;
+    let connects = "akri_mqtt_connects_total{server=\"plant\",result=\"ok\"}";
+    bench.until(connects, 2).await;
+    bench.until(connected, 1).await;
+    let lost = bench.value("akri_mqtt_session_lost_total{server=\"plant\"}");
+    assert_eq!(lost, 0, "{}", bench.text());
     bench.monitor.close().await.unwrap();
 }

@@ -169,7 +169,11 @@ pub async fn run(parts: Parts, shutdown: Shutdown) -> anyhow::Result<()> {
             () = timer => task.tick().await?,
             event = task.parts.events.recv() => match event {
                 Some(event) => task.event(event).await?,
-                None => break,
+                // Its connection was closed for a hand-over that could not wait for this task.
+                None => {
+                    task.hand_over().await?;
+                    break;
+                }
             },
         }
     }

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use akri_mqtt_core::properties::DeviceSpec;
 use akri_mqtt_runtime::Shutdown;
 use akri_mqtt_session::Credentials;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Monitor, MonitorError, Session};
+use super::sessions::{End, Session};
+use super::{Monitor, MonitorError};
 use crate::ingest::{self, Parts, Scope};
 use crate::session_options::{options_text, session_options};
 use crate::talk::Talk;
@@ -21,7 +23,6 @@ impl Monitor {
         &self,
         scope: Option<&Scope>,
         group: Vec<(DeviceSpec, watch::Receiver<Credentials>)>,
-        devices: usize,
     ) -> Result<Option<Session>, MonitorError> {
         let Some((device, credentials)) = group.first().cloned() else {
             return Ok(None);
@@ -44,6 +45,7 @@ impl Monitor {
         let state = Arc::clone(&memory);
         let (handle, events) = akri_mqtt_session::start(options, credentials, state, wanted);
         let handle = Arc::new(handle);
+        let steering = Arc::clone(&handle);
         let said = (server.clone(), Arc::clone(&handle));
         let (talk, announcing) = Talk::new(self.service.commands.clone(), own, said, &instance);
         if let Some(announcing) = announcing {
@@ -72,24 +74,24 @@ impl Monitor {
                 .collect(),
             commands: receiver,
         };
-        let (ending, ended) = oneshot::channel();
+        let ended = CancellationToken::new();
+        let ending = ended.clone().drop_guard();
         let supervised = supervised(parts, self.tasks.shutdown().clone(), ending);
         self.tasks.spawn("ingest", supervised);
         Ok(Some(Session {
             commands,
-            devices,
-            instance: scope.map(|scope| scope.instance.clone()),
-            ended,
+            devices: 0,
+            end: End {
+                instance: scope.map(|scope| scope.instance.clone()),
+                handle: steering,
+                ended,
+            },
         }))
     }
 }
 
 /// A session's error stops the process; its end because all its devices went does not.
-async fn supervised(
-    parts: Parts,
-    process: Shutdown,
-    ending: oneshot::Sender<()>,
-) -> anyhow::Result<()> {
+async fn supervised(parts: Parts, process: Shutdown, ending: DropGuard) -> anyhow::Result<()> {
     let ended = ingest::run(parts, process.child()).await;
     if ended.is_err() {
         process.trigger();

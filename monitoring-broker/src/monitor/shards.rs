@@ -1,7 +1,6 @@
 //! What a monitor does for a member of a pool: sessions that belong to a shard and move between processes.
 //! In: a shard's scope and devices. Out: sessions under the shard's client ids. Who may have them is `pool`'s.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use akri_mqtt_core::details::{MqttRules, SessionKey};
@@ -9,12 +8,13 @@ use akri_mqtt_core::pool::Shard;
 use akri_mqtt_core::properties::DeviceSpec;
 use akri_mqtt_runtime::{Condition, UsageError, usage};
 use akri_mqtt_session::Credentials;
+use futures_util::future::join_all;
 use tokio::sync::watch;
 
-use super::{Monitor, MonitorError, Session, Sessions};
+use super::{Monitor, MonitorError};
 use crate::access::{self, AccessArgs};
 use crate::api::union::{Others, PeerTls};
-use crate::ingest::{Command, Scope};
+use crate::ingest::Scope;
 use crate::session_options::options_text;
 
 impl Monitor {
@@ -95,17 +95,11 @@ impl Monitor {
     }
 
     /// Ends the sessions of a pool's shard so that another member goes on with them: nothing is unsubscribed.
-    /// Returns once what they had acknowledged is stored, and nothing of them is left in this process.
+    /// Returns once what they had acknowledged is stored, and nothing of them is left in this process. Their connections
+    /// are closed within some seconds, whatever the store does.
     pub async fn hand_over(&self, scope: &Scope) {
         let leaving = self.sessions.lock().await.take(&scope.instance);
-        for session in &leaving {
-            // One that has ended has nothing to hand over.
-            let _ = session.commands.send(Command::HandOver).await;
-        }
-        for session in leaving {
-            // Without a limit: while one could still be connected, nobody else may be.
-            let _ = session.ended.await;
-        }
+        join_all(leaving).await;
     }
 
     /// Another member had the shard since this one did: what is remembered of its sessions holds no more.
@@ -115,17 +109,5 @@ impl Monitor {
     pub async fn forget_shard(&self, scope: &Scope) -> Result<(), MonitorError> {
         let text = format!("-{}-", scope.instance);
         Ok(self.service.store.forget_packet_ids(text).await?)
-    }
-}
-
-impl Sessions {
-    /// Takes the sessions of a shard out.
-    fn take(&mut self, instance: &str) -> Vec<Session> {
-        let taken: BTreeMap<_, _> = self
-            .by_key
-            .extract_if(|_, session| session.instance.as_deref() == Some(instance))
-            .collect();
-        self.by_device.retain(|_, key| !taken.contains_key(key));
-        taken.into_values().collect()
     }
 }

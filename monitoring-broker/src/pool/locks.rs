@@ -113,6 +113,23 @@ impl Locks {
         }
     }
 
+    /// Waits until this member's time is over: it has to end its sessions.
+    pub async fn lapsed(&self) {
+        match self {
+            // The kernel's locks stand for as long as the process does.
+            Self::Directory { .. } => std::future::pending().await,
+            Self::Leases(pool) => pool.lapsed().await,
+        }
+    }
+
+    /// Why this process is not among the members, where nothing else says it.
+    pub fn absence(&self) -> &'static str {
+        match self {
+            Self::Directory { .. } => "its file in members/ was removed; start it again",
+            Self::Leases(_) => "its Lease was not renewed in time",
+        }
+    }
+
     /// What is wrong with the locks, in words.
     pub fn faults(&self) -> Option<String> {
         match self {

@@ -15,6 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use akri_mqtt_core::identity::DeviceId;
 use akri_mqtt_core::pool::{Action, Member, Placement, Shard, ShardCount};
 use akri_mqtt_core::properties::DeviceSpec;
 use akri_mqtt_runtime::{Condition, Shutdown, usage};
@@ -26,7 +27,7 @@ use crate::api::union::{Others, PeerTls};
 use crate::ingest::Scope;
 use crate::monitor::Monitor;
 use crate::servers::Servers;
-use crate::source::{Changes, Source};
+use crate::source::{Changes, Listed, Source};
 
 pub use cluster::Cluster;
 pub use directory::PoolDir;
@@ -140,15 +141,6 @@ struct Pool<'a> {
     draining: FuturesUnordered<BoxFuture<'a, Shard>>,
 }
 
-/// How a claim went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Claimed {
-    Won,
-    Lost,
-    /// Nor would the next be answered.
-    Refused,
-}
-
 impl Pool<'_> {
     async fn run(mut self, shutdown: &Shutdown) -> anyhow::Result<()> {
         loop {
@@ -166,7 +158,15 @@ impl Pool<'_> {
             tokio::select! {
                 () = shutdown.triggered() => break,
                 Some(shard) = self.draining.next() => self.placement.drained(shard),
-                changes = self.source.changed() => self.apply(changes).await?,
+                changes = self.source.changed() => {
+                    let locks = Arc::clone(&self.locks);
+                    tokio::select! {
+                        biased;
+                        applied = self.apply(changes) => applied?,
+                        // What is left of it goes with the shards.
+                        () = over(&locks, shutdown) => {}
+                    }
+                }
                 () = self.locks.changed() => {}
             }
         }
@@ -212,17 +212,20 @@ impl Pool<'_> {
     ) -> anyhow::Result<()> {
         let size = live.clone().into_iter().count();
         let is_member = live.clone().into_iter().any(|member| *member == self.me);
-        let mut is_refused = false;
+        let (mut is_answered, mut by_shard) = (true, None);
         for action in self.placement.decide(live) {
             match action {
                 Action::Claim(shard) => {
-                    let claimed = if is_refused || shutdown.is_triggered() {
-                        Claimed::Lost
-                    } else {
-                        self.claim(shard).await?
-                    };
-                    is_refused |= claimed == Claimed::Refused;
-                    self.placement.claimed(shard, claimed == Claimed::Won);
+                    let locks = Arc::clone(&self.locks);
+                    is_answered = is_answered
+                        && tokio::select! {
+                            biased;
+                            () = over(&locks, shutdown) => false,
+                            claimed = self.claim(shard, &mut by_shard) => claimed?,
+                        };
+                    // Also when it was interrupted: what has a lock is to be given back.
+                    let is_held = self.held.contains_key(&shard);
+                    self.placement.claimed(shard, is_held);
                 }
                 Action::Drain(shard) => self.drain(shard).await,
                 Action::Release(shard) => {
@@ -240,7 +243,7 @@ impl Pool<'_> {
             self.ready
                 .ready(format!("{held} of {all} shards; {size} members{faults}"));
         } else if !shutdown.is_triggered() {
-            let faults = faults.unwrap_or_else(|| "its Lease was not renewed in time".to_owned());
+            let faults = faults.unwrap_or_else(|| self.locks.absence().to_owned());
             self.ready.not_ready(format!("no member now: {faults}"));
         }
         Ok(())
@@ -260,19 +263,20 @@ impl Pool<'_> {
         }));
     }
 
-    /// Takes a shard if nobody has it, and watches its devices.
-    async fn claim(&mut self, shard: Shard) -> anyhow::Result<Claimed> {
+    /// Takes a shard if nobody has it, and watches its devices, which are looked for once a round. Returns whether
+    /// another claim would be answered.
+    async fn claim(
+        &mut self,
+        shard: Shard,
+        by_shard: &mut Option<ByShard>,
+    ) -> anyhow::Result<bool> {
         let refused = |error: LockError| {
             tracing::warn!(%shard, %error, "a shard cannot be taken");
-            if error.is_general() {
-                Claimed::Refused
-            } else {
-                Claimed::Lost
-            }
+            !error.is_general()
         };
         let claim = match self.locks.claim(shard).await {
             Ok(Some(claim)) => claim,
-            Ok(None) => return Ok(Claimed::Lost),
+            Ok(None) => return Ok(true),
             Err(error) => return Ok(refused(error)),
         };
         let store = self.monitor.service().store.id().to_owned();
@@ -282,18 +286,19 @@ impl Pool<'_> {
         // Before the session is resumed: from then on the next owner must not trust an older memory.
         let lock = match self.locks.enter(claim, &store).await {
             Ok(Some(lock)) => lock,
-            Ok(None) => return Ok(Claimed::Lost),
+            Ok(None) => return Ok(true),
             Err(error) => return Ok(refused(error)),
         };
         self.held.insert(shard, lock);
         self.metrics.taken.inc();
-        let shards = self.locks.shards();
-        let devices = self.source.listed().values();
-        let devices = devices.filter(|device| shards.of(&device.id) == shard);
+        let listed = self.source.listed();
+        let by_shard = by_shard.get_or_insert_with(|| of_shards(listed, self.locks.shards()));
+        let ids = by_shard.remove(&shard).unwrap_or_default();
+        let devices = ids.iter().filter_map(|id| listed.get(id));
         let devices: Vec<_> = devices.cloned().collect();
         tracing::info!(%shard, devices = devices.len(), "shard taken");
         self.watch(shard, devices).await?;
-        Ok(Claimed::Won)
+        Ok(true)
     }
 
     async fn watch(&mut self, shard: Shard, devices: Vec<DeviceSpec>) -> anyhow::Result<()> {
@@ -328,6 +333,25 @@ impl Pool<'_> {
 
     async fn scope(&self, shard: Shard) -> Scope {
         self.monitor.scope(self.locks.id(), shard).await
+    }
+}
+
+/// Which devices there are in each shard.
+type ByShard = BTreeMap<Shard, Vec<DeviceId>>;
+
+fn of_shards(listed: &Listed, shards: ShardCount) -> ByShard {
+    let mut by_shard = ByShard::new();
+    for id in listed.keys() {
+        by_shard.entry(shards.of(id)).or_default().push(id.clone());
+    }
+    by_shard
+}
+
+/// Waits until everything is to be given back. The store, which may wait for room, must not hold that up.
+async fn over(locks: &Locks, shutdown: &Shutdown) {
+    tokio::select! {
+        () = shutdown.triggered() => {}
+        () = locks.lapsed() => {}
     }
 }
 

@@ -14,6 +14,7 @@ use crate::source::SourceMetrics;
 /// A directory with a store, an empty list of devices, and a pool.
 struct Scene {
     directory: TempDir,
+    health: Health,
     monitor: Monitor,
     me: Member,
 }
@@ -21,11 +22,12 @@ struct Scene {
 impl Scene {
     async fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let tasks = Arc::new(Tasks::new(Shutdown::new()));
+        let (tasks, health) = (Arc::new(Tasks::new(Shutdown::new())), Health::new());
         let options = MonitorOptions::new(directory.path().join("data"));
         Self {
-            monitor: Monitor::open(options, Health::new(), tasks).await.unwrap(),
+            monitor: Monitor::open(options, health.clone(), tasks).await.unwrap(),
             directory,
+            health,
             me: Member::parse("a").unwrap(),
         }
     }
@@ -105,4 +107,16 @@ async fn the_api_waits_for_the_first_list_of_members_with_this_one_in_it() {
     .await
     .unwrap();
     assert!(ask().is_ok());
+}
+
+#[tokio::test]
+async fn a_member_of_a_directory_that_somebody_removed_says_so() {
+    let scene = Scene::new().await;
+    let mut pool = scene.pool().await;
+    std::fs::remove_file(scene.directory.path().join("pool/members/a")).unwrap();
+    let live = pool.locks.live().await.unwrap();
+    pool.act(live.keys(), &Shutdown::new()).await.unwrap();
+    let said = format!("{:?}", scene.health.report());
+    let expected = "no member now: its file in members/ was removed; start it again";
+    assert!(said.contains(expected), "{said}");
 }

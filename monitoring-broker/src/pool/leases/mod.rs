@@ -317,13 +317,15 @@ impl<L: SharedLeases> LeasePool<L> {
         }
     }
 
-    /// Waits until this member's time is over as it stands now.
-    async fn lapsed(&self) {
-        let until = match &self.shared.lock().standing {
-            Standing::Member(_, until) => *until,
-            _ => return,
-        };
-        sleep_until(until).await;
+    /// Waits until this member's time is over.
+    pub async fn lapsed(&self) {
+        loop {
+            let until = match &self.shared.lock().standing {
+                Standing::Member(_, until) if *until > Instant::now() => *until,
+                _ => return,
+            };
+            sleep_until(until).await;
+        }
     }
 
     fn entered(&self, claim: &ShardLease, written: Lease) -> bool {
