@@ -10,7 +10,7 @@ use kube::Resource;
 use kube::api::Api;
 use kube::runtime::watcher::{self, Config, Event, watcher};
 use serde::de::DeserializeOwned;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::words::watch_words;
 
@@ -18,6 +18,10 @@ use crate::words::watch_words;
 const PAGE: u32 = 200;
 /// Between two attempts, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+
+/// After an error that nothing has followed for so long, a watch that had its list works again: what it sees is not
+/// told until something changes. Longer than the client waits for a connection (30 s), which would be the next error.
+const CALM: Duration = Duration::from_secs(35);
 
 /// How long nothing may be heard before everything is listed anew; none: the client notices a connection that
 /// has died within some minutes.
@@ -41,6 +45,7 @@ where
         quiet,
         report,
         reported: None,
+        is_listed: false,
         wait: RETRY.0,
     };
     stream::unfold(state, |mut state| async move {
@@ -58,29 +63,24 @@ struct Follower<K, B, R> {
     quiet: Quiet,
     report: R,
     reported: Option<Option<String>>,
+    /// Whether the last list that began was complete.
+    is_listed: bool,
     wait: Duration,
 }
 
 impl<K, B: Fn() -> Events<K>, R: FnMut(Option<String>)> Follower<K, B, R> {
     async fn next(&mut self) -> Event<K> {
         loop {
-            let next = self.events.next();
-            let next = match self.quiet {
-                Some(quiet) => match timeout(quiet, next).await {
-                    Ok(next) => next,
-                    Err(_) => {
-                        tracing::debug!(?quiet, "nothing was heard of a watch; listing anew");
-                        None
-                    }
-                },
-                None => next.await,
-            };
-            match next {
+            match self.heard().await {
                 Some(Ok(event)) => {
-                    // That a list begins does not say yet that it can be made.
-                    if !matches!(event, Event::Init) {
-                        self.wait = RETRY.0;
-                        self.tell(None);
+                    match event {
+                        // That a list begins does not say yet that it can be made.
+                        Event::Init => self.is_listed = false,
+                        Event::InitDone => {
+                            self.is_listed = true;
+                            self.works();
+                        }
+                        Event::InitApply(_) | Event::Apply(_) | Event::Delete(_) => self.works(),
                     }
                     return event;
                 }
@@ -98,6 +98,33 @@ impl<K, B: Fn() -> Events<K>, R: FnMut(Option<String>)> Follower<K, B, R> {
 }
 
 impl<K, B, R: FnMut(Option<String>)> Follower<K, B, R> {
+    /// What comes next; none if the watch has ended, or nothing was heard for too long.
+    async fn heard(&mut self) -> Option<watcher::Result<Event<K>>> {
+        let begun = Instant::now();
+        let quiet = self.quiet.map(|quiet| begun + quiet);
+        loop {
+            let is_failing = matches!(self.reported, Some(Some(_))) && self.is_listed;
+            let calm = is_failing.then(|| begun + CALM);
+            let Some(until) = calm.into_iter().chain(quiet).min() else {
+                return self.events.next().await;
+            };
+            match timeout_at(until, self.events.next()).await {
+                Ok(next) => return next,
+                Err(_) if quiet == Some(until) => {
+                    let quiet = self.quiet;
+                    tracing::debug!(?quiet, "nothing was heard of a watch; listing anew");
+                    return None;
+                }
+                Err(_) => self.works(),
+            }
+        }
+    }
+
+    fn works(&mut self) {
+        self.wait = RETRY.0;
+        self.tell(None);
+    }
+
     fn tell(&mut self, problem: Option<String>) {
         if self.reported.as_ref() != Some(&problem) {
             self.reported = Some(problem.clone());
@@ -109,4 +136,64 @@ impl<K, B, R: FnMut(Option<String>)> Follower<K, B, R> {
 /// Whether the server has only forgotten where the watch stood, as it does now and then.
 fn is_expired(error: &watcher::Error) -> bool {
     matches!(error, watcher::Error::WatchError(status) if status.code == 410)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use k8s_openapi::api::coordination::v1::Lease;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    type Told = Arc<Mutex<Vec<Option<String>>>>;
+
+    /// Follows what a watch says, which then is silent for ever.
+    fn follower(says: Vec<watcher::Result<Event<Lease>>>) -> (impl Future, Told) {
+        let told = Told::default();
+        let kept = Arc::clone(&told);
+        let silent = || -> Events<Lease> { Box::pin(stream::pending()) };
+        let mut follower = Follower {
+            events: Box::pin(stream::iter(says).chain(stream::pending())),
+            begin: silent,
+            quiet: None,
+            report: move |problem| kept.lock().unwrap().push(problem),
+            reported: None,
+            is_listed: false,
+            wait: RETRY.0,
+        };
+        let followed = async move {
+            loop {
+                follower.next().await;
+            }
+        };
+        (timeout(CALM * 3, followed), told)
+    }
+
+    fn broken() -> watcher::Result<Event<Lease>> {
+        Err(watcher::Error::NoResourceVersion)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_is_resumed_where_nothing_changes_counts_as_working_again() {
+        let (followed, told) = follower(vec![Ok(Event::Init), Ok(Event::InitDone), broken()]);
+        let _ = followed.await;
+        let told = told.lock().unwrap();
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert!(told[0].is_none() && told[1].is_some() && told[2].is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_hangs_does_not_count_as_working() {
+        let list = || vec![Ok(Event::Init), broken()];
+        let (followed, told) = follower(list());
+        let _ = followed.await;
+        assert!(matches!(told.lock().unwrap()[..], [Some(_)]));
+        let mut again = vec![Ok(Event::Init), Ok(Event::InitDone)];
+        again.extend(list());
+        let (followed, told) = follower(again);
+        let _ = followed.await;
+        assert!(matches!(told.lock().unwrap()[..], [None, Some(_)]));
+    }
 }

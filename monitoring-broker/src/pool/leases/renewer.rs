@@ -63,9 +63,10 @@ impl<L: SharedLeases> Renewer<L> {
                 let is_idle = self.shared.lock().held.is_empty();
                 if !is_idle {
                     tokio::select! {
+                        biased;
+                        _ = stage.changed() => {}
                         () = stop.triggered() => return,
                         () = self.shared.idle.notified() => {}
-                        _ = stage.changed() => {}
                     }
                     continue;
                 }
@@ -75,9 +76,11 @@ impl<L: SharedLeases> Renewer<L> {
                 return;
             };
             tokio::select! {
+                // A member that has left is stopped in the same moment, and is to delete its Lease.
+                biased;
+                _ = stage.changed() => {}
                 () = stop.triggered() => return,
                 () = sleep_until(Instant::now().max(begun + pause)) => {}
-                _ = stage.changed() => {}
             }
         }
     }

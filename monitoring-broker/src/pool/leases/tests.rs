@@ -165,7 +165,6 @@ impl One {
         }
         self.pool.left();
         self.driver.abort();
-        pass(1).await;
         self.tasks.shutdown().trigger();
         self.tasks.join().await.unwrap();
     }
