@@ -45,7 +45,6 @@ impl Monitor {
         let state = Arc::clone(&memory);
         let (handle, events) = akri_mqtt_session::start(options, credentials, state, wanted);
         let handle = Arc::new(handle);
-        let steering = Arc::clone(&handle);
         let said = (server.clone(), Arc::clone(&handle));
         let (talk, announcing) = Talk::new(self.service.commands.clone(), own, said, &instance);
         if let Some(announcing) = announcing {
@@ -74,19 +73,26 @@ impl Monitor {
                 .collect(),
             commands: receiver,
         };
-        let ended = CancellationToken::new();
-        let ending = ended.clone().drop_guard();
-        let supervised = supervised(parts, self.tasks.shutdown().clone(), ending);
-        self.tasks.spawn("ingest", supervised);
+        let instance = scope.map(|scope| scope.instance.clone());
+        let end = self.supervise(parts, instance);
         Ok(Some(Session {
             commands,
             devices: 0,
-            end: End {
-                instance: scope.map(|scope| scope.instance.clone()),
-                handle: steering,
-                ended,
-            },
+            end,
         }))
+    }
+
+    /// Runs the task of a session.
+    fn supervise(&self, parts: Parts, instance: Option<String>) -> End {
+        let (handle, ended) = (Arc::clone(&parts.handle), CancellationToken::new());
+        let ending = ended.clone().drop_guard();
+        let supervised = supervised(parts, self.tasks.shutdown().clone(), ending);
+        self.tasks.spawn("ingest", supervised);
+        End {
+            instance,
+            handle,
+            ended,
+        }
     }
 }
 
