@@ -71,7 +71,15 @@ pub fn failure(error: &Error) -> Failure {
 /// Whether the identifier is taken: by the same message, as nothing else has it. An index of the collection's
 /// owner that is unique as well refuses the message.
 fn is_there_already(error: &IndexedWriteError) -> bool {
-    error.code == DUPLICATE_KEY && error.message.contains("_id_")
+    error.code == DUPLICATE_KEY && is_of_identifier(&error.message)
+}
+
+/// Whether the index is that of `_id`. Its name is a word before the key, which is the device's; the owner's indexes may
+/// have it in theirs.
+fn is_of_identifier(message: &str) -> bool {
+    let (about, _) = message.split_once("dup key").unwrap_or((message, ""));
+    let is_apart = |c: char| !(c.is_alphanumeric() || matches!(c, '_' | '.' | '-' | '$'));
+    about.split(is_apart).any(|word| word == "_id_")
 }
 
 fn reason(code: i32) -> Reason {
@@ -124,6 +132,24 @@ mod tests {
         }
         assert_eq!(reason(13), Reason::Auth);
         assert_eq!(reason(26), Reason::Configuration);
+    }
+
+    #[test]
+    fn a_message_is_there_already_only_if_the_index_of_identifiers_says_so() {
+        let of = |index: &str| {
+            is_of_identifier(&format!(
+                "E11000 duplicate key error collection: a.b index: {index}"
+            ))
+        };
+        assert!(of("_id_ dup key: { _id: \"a\" }"));
+        assert!(of("_id_"));
+        for index in [
+            "meta.device_id_1_received_at_1 dup key: { meta.device_id: \"a\" }",
+            "a_1 dup key: { a: \"_id_\" }",
+            "my_id_ dup key: { a: 1 }",
+        ] {
+            assert!(!of(index), "{index}");
+        }
     }
 
     #[test]
