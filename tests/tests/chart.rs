@@ -368,6 +368,10 @@ fn values_that_contradict_each_other_are_refused_with_the_way_out() {
             "set serviceMonitor.enabled",
         ),
         (
+            json!({"configurations": [named("a", "b")], "monitoringBroker": {"tls": {"clientCertificates": true}}}),
+            "tls.clientCertificates needs tls.secretName (configuration a)",
+        ),
+        (
             json!({"configurations": same, "controller": {"namespaces": ["b"]}}),
             "add c to controller.namespaces",
         ),
@@ -409,6 +413,10 @@ fn pools_that_contradict_other_values_are_refused_with_the_way_out() {
                 json!({"persistence": {"enabled": false}, "monitoringBroker": {"dataSizeLimit": "1Gi"}}),
             ),
             "smaller than dataSizeLimit, which is 1Gi (pool p)",
+        ),
+        (
+            pool(json!({"monitoringBroker": {"tls": {"clientCertificates": true}}})),
+            "tls.clientCertificates needs tls.secretName (pool p)",
         ),
         (
             served(json!({"podSpec": {"containers": []}})),

@@ -1,7 +1,10 @@
 {{/* Parts of the pods of monitoring brokers: those of devices and those of pools. */}}
 
-{{/* Fails unless what is kept fits where it is kept. In: dict "broker" "volume" (its size, if there is one) "of" (whose it is). */}}
+{{/* Fails unless what is kept fits where it is kept, and certificates of clients have what they are checked by. In: dict "broker" "volume" (its size, if there is one) "of" (whose it is). */}}
 {{- define "akri-mqtt.monitoringRoom" -}}
+{{- if and .broker.tls.clientCertificates (not .broker.tls.secretName) -}}
+{{- fail (printf "monitoringBroker.tls.clientCertificates needs tls.secretName (%s)" .of) -}}
+{{- end -}}
 {{- $kept := include "akri-mqtt.bytes" .broker.retainBytes | float64 -}}
 {{- if lt $kept 4194304.0 -}}
 {{- fail (printf "monitoringBroker.retainBytes: %s is less than 4MiB, the least that the monitoring broker takes (%s)" .broker.retainBytes .of) -}}
