@@ -156,6 +156,16 @@ impl Devices {
         }
     }
 
+    /// As [`Devices::each`], of these only.
+    pub fn each_of(&self, ids: &BTreeSet<String>, mut look: impl FnMut(&Device, bool)) {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        for id in ids {
+            if let Some((device, _)) = inner.devices.get(id.as_str()) {
+                look(device, inner.watched.contains(id.as_str()));
+            }
+        }
+    }
+
     /// The devices that changed after a revision, in the order of their latest change, with its revision.
     pub fn changed_after(&self, revision: u64) -> Vec<(u64, Device)> {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);

@@ -41,7 +41,7 @@ pub struct DevicePage {
     pub next_page_token: String,
     /// Of all devices that the search finds, whatever state was asked for.
     pub counts: Counts,
-    /// The MQTT servers of watched devices by name, and whether each is connected for all of them.
+    /// The MQTT servers of watched devices by name, and whether each is connected for all of them; with ids, of those.
     pub servers: BTreeMap<String, bool>,
     /// A member of the pool did not answer: there may be more.
     pub partial: bool,
@@ -69,7 +69,7 @@ impl Service {
         let mut found: Vec<Device> = Vec::new();
         let mut counts = Counts::default();
         let mut servers: BTreeMap<String, bool> = BTreeMap::new();
-        self.devices.each(|device, watched| {
+        let look = |device: &Device, watched: bool| {
             let connected = device.presence.server_connected;
             match servers.get_mut(&device.server) {
                 Some(all) => *all &= connected || !watched,
@@ -77,9 +77,6 @@ impl Service {
                     servers.insert(device.server.clone(), connected);
                 }
                 None => {}
-            }
-            if !query.ids.is_empty() && !query.ids.contains(&*device.id) {
-                return;
             }
             if !search.is_empty() && !device.id.to_lowercase().contains(&search) {
                 return;
@@ -92,7 +89,12 @@ impl Service {
             if is_after && is_wanted && found.len() <= query.limit {
                 found.push(device.clone());
             }
-        });
+        };
+        if query.ids.is_empty() {
+            self.devices.each(look);
+        } else {
+            self.devices.each_of(&query.ids, look);
+        }
         let more = found.len() > query.limit;
         found.truncate(query.limit);
         let last = found.last().filter(|_| more);
@@ -147,6 +149,27 @@ mod tests {
         );
         assert_eq!(found(&bench, "r1", Some(State::Offline)), (ids(&[]), one));
         assert_eq!(found(&bench, "nobody", None), (ids(&[]), Counts::default()));
+    }
+
+    #[tokio::test]
+    async fn devices_that_are_named_are_looked_at_and_no_others() {
+        let bench = Bench::new();
+        let mut other = device("r3");
+        other.server = "plant-b".to_owned();
+        bench.service.devices.put(other);
+        bench
+            .service
+            .devices
+            .set_watched(&"plant-a/r3".into(), true);
+        let query = DeviceQuery {
+            ids: ["plant-a/r2", "plant-a/nobody"].map(str::to_owned).into(),
+            limit: 10,
+            ..DeviceQuery::default()
+        };
+        let page = bench.service.devices(&query).unwrap();
+        let ids: Vec<_> = page.devices.iter().map(|view| &*view.device.id).collect();
+        assert_eq!((ids, page.counts.online), (vec!["plant-a/r2"], 1));
+        assert_eq!(page.servers, BTreeMap::from([("plant-a".to_owned(), true)]));
     }
 
     #[tokio::test]
