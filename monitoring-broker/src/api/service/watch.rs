@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
@@ -51,13 +52,16 @@ pub enum WatchEvent {
 
 /// One of the streams that may be open; dropping it makes room for another.
 pub struct Slot {
-    metrics: super::ApiMetrics,
+    /// Those of readers; a part that another member unites is counted there.
+    watchers: Option<Gauge>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.metrics.watchers.dec();
+        if let Some(watchers) = &self.watchers {
+            watchers.dec();
+        }
     }
 }
 
@@ -97,15 +101,11 @@ impl Service {
     /// # Errors
     /// When none is left.
     pub fn slot(&self) -> Result<Slot, ServiceError> {
-        self.slot_of(&self.streams, STREAMS)
-    }
-
-    fn slot_of(&self, streams: &Arc<Semaphore>, most: usize) -> Result<Slot, ServiceError> {
-        let permit = Arc::clone(streams).try_acquire_owned();
-        let permit = permit.map_err(|_| ServiceError::TooManyStreams(most))?;
-        self.metrics.watchers.inc();
+        let permit = permit(&self.streams, STREAMS)?;
+        let watchers = self.metrics.watchers.clone();
+        watchers.inc();
         Ok(Slot {
-            metrics: self.metrics.clone(),
+            watchers: Some(watchers),
             _permit: permit,
         })
     }
@@ -116,7 +116,10 @@ impl Service {
     /// When too many are open, the cursor has no form of ours, a device is unknown, or the store fails.
     pub async fn watch(&self, query: WatchQuery) -> Result<Watcher, ServiceError> {
         let slot = if query.part {
-            self.slot_of(&self.parts, PARTS)?
+            Slot {
+                watchers: None,
+                _permit: permit(&self.parts, PARTS)?,
+            }
         } else {
             for device in &query.devices {
                 self.device(device)?;
@@ -157,6 +160,11 @@ impl Service {
             _slot: slot,
         })
     }
+}
+
+fn permit(streams: &Arc<Semaphore>, most: usize) -> Result<OwnedSemaphorePermit, ServiceError> {
+    let permit = Arc::clone(streams).try_acquire_owned();
+    permit.map_err(|_| ServiceError::TooManyStreams(most))
 }
 
 /// Why messages are missing.
@@ -230,7 +238,9 @@ impl Watcher {
             Waiting::Presence(device) => WatchEvent::Presence(Box::new(self.service.view(device))),
             Waiting::Gap { from, to, reason } => {
                 self.sent = self.sent.max(to);
-                self.service.metrics.gaps.inc();
+                if !self.query.part {
+                    self.service.metrics.gaps.inc();
+                }
                 WatchEvent::Gap { from, to, reason }
             }
             Waiting::Position(received_at) => {

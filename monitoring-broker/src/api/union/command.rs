@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Asked, ServiceError, wire};
-use crate::api::service::CommandView;
-use crate::talk::Command;
+use akri_mqtt_core::pool::Member;
+
+use super::{Asked, Others, ServiceError, wire};
+use crate::api::service::{CommandView, shorten};
+use crate::talk::{Command, CommandError};
 
 /// What a command takes beside its own time, to the other member and back.
 const AROUND: Duration = Duration::from_secs(2);
@@ -19,13 +21,33 @@ impl Asked {
         let Some(others) = self.others() else {
             return self.service.publish(command).await;
         };
-        let is_ours = self.service.devices.is_watched(&command.device);
-        let owner = others.owner(&command.device).filter(|_| !is_ours);
+        let (device, is_ours) = (
+            command.device.clone(),
+            self.service.devices.is_watched(&command.device),
+        );
+        let owner = others.owner(&device).filter(|_| !is_ours);
         let Some(owner) = owner else {
             return self.service.publish(command).await;
         };
+        let published = if owner == others.0.me {
+            self.service.publish(command).await
+        } else {
+            self.pass_on(others, &owner, command).await
+        };
+        match published {
+            Err(error) => Err(self.absent(error, &device, &owner).await),
+            done => done,
+        }
+    }
+
+    async fn pass_on(
+        &self,
+        others: &Others,
+        owner: &Member,
+        command: Command,
+    ) -> Result<CommandView, ServiceError> {
         let mut links = others.present().links.into_iter();
-        let Some(link) = links.find(|link| link.member == owner) else {
+        let Some(link) = links.find(|link| link.member == *owner) else {
             return Err(ServiceError::Unreachable(format!(
                 "the member {owner} of the pool, which has the device, has not said how it is reached; nothing was sent"
             )));
@@ -49,5 +71,24 @@ impl Asked {
             ))),
             Err(error) => Err(error),
         }
+    }
+    /// What it means that the member to which a device belongs does not have it: while a shard changes hands, another
+    /// one does.
+    async fn absent(&self, error: ServiceError, device: &str, owner: &Member) -> ServiceError {
+        let is_absent = matches!(
+            error,
+            ServiceError::UnknownDevice(_) | ServiceError::Command(CommandError::NotServed(_))
+        );
+        if !is_absent {
+            return error;
+        }
+        let error = match self.device(device).await {
+            Ok(view) if view.watched => CommandError::Unavailable(format!(
+                "the device goes to the member {owner} of the pool just now; nothing was sent"
+            )),
+            Ok(_) => CommandError::NotServed(shorten(device)),
+            Err(error) => return error,
+        };
+        error.into()
     }
 }

@@ -127,12 +127,11 @@ impl Others {
         }
     }
 
-    /// The member to which a device belongs; none if that is this one, or nobody.
+    /// The member to which a device belongs, if there is any.
     fn owner(&self, device: &str) -> Option<Member> {
         let id = DeviceId::parse(device).ok()?;
         let live = self.0.live.borrow();
-        let owner = self.0.shards.of(&id).target(live.keys())?;
-        Some(owner.clone()).filter(|owner| *owner != self.0.me)
+        self.0.shards.of(&id).target(live.keys()).cloned()
     }
 }
 

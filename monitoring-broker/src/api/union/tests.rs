@@ -16,10 +16,10 @@ use crate::api::grpc;
 use crate::api::service::{
     DeviceQuery, MessageQuery, ReadingQuery, Start, WatchEvent, WatchQuery, limit,
 };
-use crate::api::testing::{Bench, DEADLINE, listener};
+use crate::api::testing::{Bench, DEADLINE, device, listener};
 use crate::devices::State;
 use crate::pool::Peer;
-use crate::talk::{self, Command};
+use crate::talk::{self, AllowedTopic, Command, CommandError, Commands, TalkOptions};
 
 const TOKEN: &[u8] = b"Bearer 0123456789abcdef";
 /// Belongs to the member `b` while `a` and `b` live.
@@ -30,6 +30,7 @@ struct Scene {
     files: AccessFiles,
     directory: TempDir,
     tasks: Tasks,
+    allow_publish: Vec<AllowedTopic>,
     live: watch::Sender<Live>,
     benches: BTreeMap<&'static str, Bench>,
 }
@@ -40,6 +41,7 @@ impl Scene {
             files,
             directory,
             tasks: Tasks::new(Shutdown::new()),
+            allow_publish: Vec::new(),
             live: watch::Sender::default(),
             benches: BTreeMap::new(),
         };
@@ -60,8 +62,12 @@ impl Scene {
     }
 
     async fn join(&mut self, name: &'static str) {
-        let bench = Bench::new();
+        let mut bench = Bench::new();
         bench.service.expect_pool();
+        bench.service.commands = Commands::new(TalkOptions {
+            allow_publish: self.allow_publish.clone(),
+            ..TalkOptions::default()
+        });
         let (listener, address) = listener().await;
         let access = Access::open(&self.files, &self.tasks).unwrap();
         let (port, gate) = access.front(PortName::Grpc, listener);
@@ -253,6 +259,40 @@ async fn a_member_that_hangs_is_left_out_and_the_answer_says_so() {
     );
 }
 
+#[tokio::test]
+async fn a_command_for_a_device_that_changes_hands_was_not_sent_and_says_so() {
+    let mut scene = Scene::open().await;
+    scene.allow_publish = vec!["cmd".parse().unwrap()];
+    for name in ["c", "d"] {
+        scene.join(name).await;
+        for id in ["plant-a/r1", OF_B] {
+            scene.benches[name].service.devices.remove(id);
+        }
+    }
+    let (from, to) = (scene.ask("a"), scene.ask("c"));
+    let others = from.others().unwrap();
+    // It belongs to `c`, and `b` watches it still.
+    let mut ids = (0..).map(|number| format!("plant-a/x{number}"));
+    let of_c = |id: &String| others.owner(id).is_some_and(|owner| owner.as_str() == "c");
+    let id = ids.find(of_c).unwrap();
+    let kept = &scene.benches["b"].service.devices;
+    kept.put(device(id.strip_prefix("plant-a/").unwrap()));
+    kept.set_watched(&id.as_str().into(), true);
+    let goes = "the device goes to the member c of the pool just now; nothing was sent";
+    for asked in [&from, &to] {
+        let error = asked.publish(command(&id)).await.unwrap_err();
+        let unavailable = CommandError::Unavailable(goes.to_owned());
+        assert_eq!(error, ServiceError::Command(unavailable));
+    }
+    kept.set_watched(&id.as_str().into(), false);
+    let error = from.publish(command(&id)).await.unwrap_err();
+    let not_served = CommandError::NotServed(id.clone());
+    assert_eq!(error, ServiceError::Command(not_served));
+    kept.remove(&id);
+    let error = from.publish(command(&id)).await.unwrap_err();
+    assert_eq!(error, ServiceError::unknown_device(&id));
+}
+
 /// The payloads of the next messages of a stream, and the cursor after them.
 async fn next(stream: &mut Stream, count: usize) -> (Vec<String>, String) {
     let (mut found, mut cursor) = (Vec::new(), stream.cursor());
@@ -287,6 +327,9 @@ async fn a_stream_of_all_members_is_resumed_with_any_of_them_without_loss_or_rep
     let mut stream = scene.ask("a").watch(since_ever()).await.unwrap();
     let (found, cursor) = next(&mut stream, 6).await;
     assert_eq!(found, ["0", "1", "2", "3", "4", "5"]);
+    // One reader, whom one member has.
+    let watchers = |name| scene.benches[name].service.metrics.watchers.get();
+    assert_eq!((watchers("a"), watchers("b")), (1, 0));
 
     scene.benches["a"].count(6..7).await;
     scene.benches["b"].count(7..9).await;
@@ -319,6 +362,8 @@ async fn a_stream_of_all_members_is_resumed_with_any_of_them_without_loss_or_rep
     };
     let mut resumed = scene.ask("b").watch(resumed).await.unwrap();
     let (found, _) = next(&mut resumed, 1).await;
+    let gaps = |name| scene.benches[name].service.metrics.gaps.get();
+    assert_eq!((gaps("a"), gaps("b")), (0, 1));
     let store = scene.benches["c"].service.store.id();
     assert!(
         found[0].starts_with(&format!("No member has the store {store}")),

@@ -175,6 +175,10 @@ impl United {
     async fn next(&mut self) -> Result<Option<WatchEvent>, ServiceError> {
         loop {
             if let Some(event) = self.queue.pop_front() {
+                // Here and by no member that has it: they send parts.
+                if let WatchEvent::Gap { .. } = event {
+                    self.asked.service.metrics.gaps.inc();
+                }
                 return Ok(Some(event));
             }
             tokio::select! {
@@ -261,7 +265,6 @@ impl United {
     }
 
     fn gap(&mut self, from: u64, to: u64, reason: String) {
-        self.asked.service.metrics.gaps.inc();
         self.queue.push_back(WatchEvent::Gap { from, to, reason });
     }
 
