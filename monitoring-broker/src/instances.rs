@@ -3,6 +3,8 @@
 //! as they are. What is done with them is left to whoever asks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use akri_mqtt_cluster::follow;
 use akri_mqtt_core::identity::DeviceId;
@@ -21,10 +23,15 @@ const MOST: usize = 100_000;
 /// Changes that are handed out at once at most, but for a whole list.
 const AT_ONCE: usize = 1_000;
 
+type Events = BoxStream<'static, Event<Instance>>;
+
 /// See the module.
 pub struct Instances {
-    events: BoxStream<'static, Event<Instance>>,
+    begin: Box<dyn Fn() -> Events + Send>,
+    events: Events,
     book: Book,
+    /// How many were refused when the last changes were handed out.
+    refused: usize,
     /// What has changed and was not handed out yet.
     changes: Changes,
 }
@@ -34,24 +41,17 @@ impl Instances {
     #[must_use]
     pub fn new(client: Client, namespace: &str, configuration: &str, ready: Condition) -> Self {
         let api = Api::namespaced(client, namespace);
-        let mut is_listed = false;
-        let report = move |problem: Option<String>| match problem {
-            None => {
-                is_listed = true;
-                ready.ready("watched");
-            }
-            Some(problem) => {
-                tracing::warn!(problem, "the Instances cannot be watched; trying again");
-                if is_listed {
-                    ready.ready(format!("the last list stands: {problem}"));
-                } else {
-                    ready.not_ready(problem);
-                }
-            }
+        let ready = Arc::new((ready, AtomicBool::new(false)));
+        let begin = move || {
+            let ready = Arc::clone(&ready);
+            let report = move |problem| report(&ready.0, &ready.1, problem);
+            follow(api.clone(), Config::default(), None, report)
         };
         Self {
-            events: follow(api, Config::default(), None, report),
-            book: Book::new(configuration),
+            events: begin(),
+            begin: Box::new(begin),
+            book: Book::new(configuration, MOST),
+            refused: 0,
             changes: Changes::default(),
         }
     }
@@ -59,7 +59,7 @@ impl Instances {
     /// How many are refused now.
     #[must_use]
     pub fn refused(&self) -> usize {
-        self.book.refused.len()
+        self.book.refused.len() + self.book.over.len()
     }
 
     /// Waits for a change, and applies it to the list. The first one is the whole list. May be dropped and called
@@ -77,7 +77,12 @@ impl Instances {
             {
                 is_complete |= self.apply(event, listed);
             }
-            if is_complete || (self.book.is_listed && !self.changes.is_empty()) {
+            if self.book.wants_list() {
+                self.events = (self.begin)();
+            }
+            let is_news = !self.changes.is_empty() || self.refused() != self.refused;
+            if is_complete || (self.book.is_listed && is_news) {
+                self.refused = self.refused();
                 return std::mem::take(&mut self.changes);
             }
         }
@@ -91,6 +96,21 @@ impl Instances {
     }
 }
 
+/// Until there was a list, what is wrong is a reason not to be ready.
+fn report(ready: &Condition, is_listed: &AtomicBool, problem: Option<String>) {
+    let Some(problem) = problem else {
+        is_listed.store(true, Ordering::Relaxed);
+        ready.ready("watched");
+        return;
+    };
+    tracing::warn!(problem, "the Instances cannot be watched; trying again");
+    if is_listed.load(Ordering::Relaxed) {
+        ready.ready(format!("the last list stands: {problem}"));
+    } else {
+        ready.not_ready(problem);
+    }
+}
+
 /// Which Instance a device is of. Reads no clock and sends nothing.
 #[derive(Debug)]
 struct Book {
@@ -99,6 +119,12 @@ struct Book {
     instances: BTreeMap<DeviceId, String>,
     /// Those that are not listed, each with the reason.
     refused: BTreeMap<String, Refused>,
+    /// So many are known at most.
+    most: usize,
+    /// Those for which there is no room; at most as many again.
+    over: BTreeSet<String>,
+    /// A list is under way, or asked for.
+    is_listing: bool,
     /// What a list that is under way has named.
     listing: BTreeSet<String>,
     is_listed: bool,
@@ -113,8 +139,11 @@ enum Refused {
 }
 
 impl Book {
-    fn new(configuration: &str) -> Self {
+    fn new(configuration: &str, most: usize) -> Self {
         Self {
+            most,
+            over: BTreeSet::new(),
+            is_listing: true,
             configuration: configuration.to_owned(),
             devices: BTreeMap::new(),
             instances: BTreeMap::new(),
@@ -126,7 +155,10 @@ impl Book {
 
     fn on_event(&mut self, event: Event<Instance>, listed: &mut Listed, changes: &mut Changes) {
         match event {
-            Event::Init => self.listing.clear(),
+            Event::Init => {
+                self.listing.clear();
+                self.is_listing = true;
+            }
             Event::InitApply(instance) => {
                 self.listing.extend(instance.metadata.name.clone());
                 self.put(instance, listed, changes);
@@ -139,13 +171,24 @@ impl Book {
             Event::InitDone => {
                 let named = std::mem::take(&mut self.listing);
                 let known = self.devices.keys().chain(self.refused.keys());
-                let known: BTreeSet<_> = known.cloned().collect();
+                let known: BTreeSet<_> = known.chain(&self.over).cloned().collect();
                 for name in known.difference(&named) {
                     self.remove(name, listed, changes);
                 }
-                self.is_listed = true;
+                (self.is_listed, self.is_listing) = (true, false);
             }
         }
+    }
+
+    /// Whether a new list would bring in Instances for which there was no room: all of them, or many.
+    fn wants_list(&mut self) -> bool {
+        let room = self.most.saturating_sub(self.known());
+        let is_due = !self.over.is_empty() && room >= self.over.len().min(AT_ONCE);
+        is_due && !std::mem::replace(&mut self.is_listing, true)
+    }
+
+    fn known(&self) -> usize {
+        self.devices.len() + self.refused.len()
     }
 
     fn put(&mut self, instance: Instance, listed: &mut Listed, changes: &mut Changes) {
@@ -157,14 +200,11 @@ impl Book {
             return;
         }
         let is_known = self.devices.contains_key(&name) || self.refused.contains_key(&name);
-        if !is_known && self.devices.len() + self.refused.len() >= MOST {
-            tracing::warn!(
-                instance = name,
-                most = MOST,
-                "too many Instances; one is left out"
-            );
+        if !is_known && self.known() >= self.most {
+            self.leave_out(name);
             return;
         }
+        self.over.remove(&name);
         match DeviceSpec::from_properties(&instance.spec.broker_properties) {
             Ok(device) => self.admit(name, device, listed, changes),
             Err(faults) => {
@@ -174,6 +214,20 @@ impl Book {
                     self.refused.insert(name, reason);
                 }
             }
+        }
+    }
+
+    fn leave_out(&mut self, name: String) {
+        if self.over.is_empty() {
+            let most = self.most;
+            tracing::warn!(
+                instance = name,
+                most,
+                "too many Instances; this one and further ones are left out until there is room"
+            );
+        }
+        if self.over.len() < self.most {
+            self.over.insert(name);
         }
     }
 
@@ -209,6 +263,7 @@ impl Book {
 
     fn remove(&mut self, name: &str, listed: &mut Listed, changes: &mut Changes) {
         self.refused.remove(name);
+        self.over.remove(name);
         self.leave_device(name, listed, changes);
     }
 
@@ -278,7 +333,7 @@ mod tests {
 
     #[test]
     fn devices_are_those_of_one_configuration_as_they_come_and_go() {
-        let (mut book, mut listed) = (Book::new("c"), Listed::new());
+        let (mut book, mut listed) = (Book::new("c", 9), Listed::new());
         let (gone, new) = after(
             &mut book,
             &mut listed,
@@ -304,7 +359,7 @@ mod tests {
 
     #[test]
     fn an_instance_that_cannot_be_read_is_counted_and_what_was_read_last_stands() {
-        let (mut book, mut listed) = (Book::new("c"), Listed::new());
+        let (mut book, mut listed) = (Book::new("c", 9), Listed::new());
         let wrong = |name: &str| {
             let mut wrong = instance(name, "c", "plant/r1");
             wrong.spec.broker_properties.remove("MQTT_TOPICS");
@@ -328,8 +383,31 @@ mod tests {
     }
 
     #[test]
+    fn instances_for_which_there_is_no_room_are_counted_and_come_with_a_list_once_there_is() {
+        let (mut book, mut listed) = (Book::new("c", 2), Listed::new());
+        let all = ["1", "2", "3"].map(|n| instance(&format!("c-{n}"), "c", &format!("plant/r{n}")));
+        let list = |instances: &[Instance]| {
+            let listed = instances.iter().cloned().map(Event::InitApply);
+            let list = [Event::Init].into_iter().chain(listed);
+            list.chain([Event::InitDone]).collect::<Vec<_>>()
+        };
+        after(&mut book, &mut listed, list(&all));
+        let again = Event::Apply(all[2].clone());
+        after(&mut book, &mut listed, vec![again]);
+        assert_eq!(ids(&listed), ["plant/r1", "plant/r2"]);
+        assert_eq!((book.over.len(), book.wants_list()), (1, false));
+        let deleted = Event::Delete(all[0].clone());
+        after(&mut book, &mut listed, vec![deleted]);
+        // Once, however long the list takes.
+        assert!(book.wants_list() && !book.wants_list());
+        let (gone, new) = after(&mut book, &mut listed, list(&all[1..]));
+        assert_eq!((gone, new), (vec![], vec!["plant/r3".to_owned()]));
+        assert_eq!((book.over.len(), book.wants_list()), (0, false));
+    }
+
+    #[test]
     fn a_second_instance_of_a_device_waits_for_the_first_to_go() {
-        let (mut book, mut listed) = (Book::new("c"), Listed::new());
+        let (mut book, mut listed) = (Book::new("c", 9), Listed::new());
         let both = ["c-1", "c-2"].map(|name| Event::Apply(instance(name, "c", "plant/r1")));
         after(&mut book, &mut listed, both.into());
         assert_eq!((listed.len(), book.refused.len()), (1, 1));
