@@ -130,7 +130,14 @@ impl Accounts {
     pub async fn follow_files(&mut self) {
         self.files.changed().await;
         for ((configuration, name), account) in &self.accounts {
-            match self.resolve(*configuration, &account.server) {
+            let Some(values) = self.values.get(*configuration) else {
+                continue;
+            };
+            let (properties, legacy) = (&values.properties, values.legacy);
+            let usable = self
+                .files
+                .resolve_usable(&account.server, properties, legacy);
+            match usable {
                 Ok(now) => {
                     account.credentials.send_if_modified(|before| {
                         let differs = *before != now;

@@ -57,18 +57,11 @@ impl Account {
         self.files.changed().await;
     }
 
-    /// Takes what the files say now. What cannot be used is not presented: a certificate that was cut would end a
-    /// connection that is good. True if people are to be told something else than before.
+    /// Takes what the files say now, if it can be used. True if people are to be told something else than before.
     pub fn read_files(&self) -> bool {
-        let resolved = self
+        let usable = self
             .files
-            .resolve(&self.server, &self.properties, self.legacy)
-            .map_err(|error| error.to_string());
-        let usable = resolved.and_then(|credentials| {
-            let checked = akri_mqtt_session::check_credentials(&credentials);
-            checked.map_err(|error| error.to_string())?;
-            Ok(credentials)
-        });
+            .resolve_usable(&self.server, &self.properties, self.legacy);
         let trouble = match usable {
             Ok(credentials) => {
                 self.present(credentials);

@@ -13,6 +13,7 @@ use akri_mqtt_core::details::Server;
 use akri_mqtt_proto::akri::ByteData;
 use akri_mqtt_runtime::Shutdown;
 use akri_mqtt_runtime::mounted::{self, Mounted};
+use akri_mqtt_session::check_credentials;
 use tokio::sync::watch;
 
 /// What the names of credentials start with.
@@ -114,6 +115,23 @@ impl Files {
             legacy,
         };
         Credentials::resolve(server, &sources)
+    }
+
+    /// What to present from now on, where something that works would make room for it: a certificate that was cut must
+    /// not end a connection that is good.
+    ///
+    /// # Errors
+    /// As [`Files::resolve`], and a certificate or key that cannot be used.
+    pub fn resolve_usable(
+        &self,
+        server: &Server,
+        properties: &Properties,
+        legacy: bool,
+    ) -> Result<Credentials, String> {
+        let resolved = self.resolve(server, properties, legacy);
+        let credentials = resolved.map_err(|error| error.to_string())?;
+        check_credentials(&credentials).map_err(|error| error.to_string())?;
+        Ok(credentials)
     }
 
     /// Names in the files for this server, although `--credentials-hosts` does not list its hosts.

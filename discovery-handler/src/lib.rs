@@ -30,6 +30,7 @@ pub mod requests;
 pub mod rosters;
 pub mod running;
 pub mod service;
+pub mod session_options;
 pub mod session_state;
 pub mod shared;
 pub mod siblings;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use akri_mqtt_core::details::{Details, SessionKey};
 use blake2::digest::consts::U32;
@@ -15,6 +15,7 @@ use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
+use crate::login::Login;
 use crate::state_dir::{Lock, StateDir};
 
 /// Slots that `auto` looks at: containers and surging pods of one node.
@@ -239,11 +240,45 @@ impl ClientIds {
     }
 }
 
-/// By session key: ordinal to request.
-type Owners = BTreeMap<String, BTreeMap<u32, RequestLabel>>;
+/// Whose a session is: a request, told from those with the same label and other credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    label: RequestLabel,
+    login: String,
+}
 
-/// Which request owns which ordinal of a session key, kept in the state directory, so that
-/// several sessions of one key get the same client ids after every restart. Credentials are not in it.
+impl Owner {
+    /// A request with these credentials; `login` is what its files end in.
+    #[must_use]
+    pub fn new(label: &RequestLabel, login: &Login) -> Self {
+        Self {
+            label: label.clone(),
+            login: login.file_end(),
+        }
+    }
+
+    /// The same request with other credentials.
+    #[must_use]
+    pub fn with(&self, login: &Login) -> Self {
+        Self::new(&self.label, login)
+    }
+
+    fn text(&self) -> String {
+        format!("{}{}", self.label, self.login)
+    }
+
+    fn is_same_request(&self, known: &str) -> bool {
+        let rest = known.strip_prefix(self.label.as_str());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    }
+}
+
+/// By session key: ordinal to owner.
+type Owners = BTreeMap<String, BTreeMap<u32, String>>;
+
+/// Who owns which ordinal of a session key, kept in the state directory, so that several sessions of
+/// one key get the same client ids after every restart, and nobody what was queued for somebody else.
+/// Credentials are not in it, only the digests of logins.
 #[derive(Clone, Debug)]
 pub struct Ordinals {
     state: StateDir,
@@ -274,35 +309,51 @@ impl Ordinals {
         }
     }
 
-    /// The ordinal of a session for this request: the one it had, else the lowest that nobody uses now.
-    pub fn take(&self, key: &SessionKey, request: &RequestLabel, in_use: &[u32]) -> u32 {
-        let mut owners = self
-            .owners
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+    /// The ordinal of a session for this owner: the one it had, else one that the same request had with other
+    /// credentials, else the lowest that nobody uses now.
+    pub fn take(&self, key: &SessionKey, owner: &Owner, in_use: &[u32]) -> u32 {
+        let mut owners = self.lock();
         if owners.len() >= MAX_KEYS && !owners.contains_key(&key.to_string()) {
             // Keys of Configurations that are long gone; whoever is still there gets an ordinal anew.
             owners.clear();
         }
         let of_key = owners.entry(key.to_string()).or_default();
+        let text = owner.text();
         let free = |ordinal: &u32| !in_use.contains(ordinal);
-        let had = of_key
-            .iter()
-            .find(|(ordinal, owner)| *owner == request && free(ordinal));
-        if let Some((ordinal, _)) = had {
-            return *ordinal;
-        }
+        let had = |whose: &dyn Fn(&str) -> bool| {
+            let mut all = of_key.iter();
+            let found = all.find(|(ordinal, known)| free(ordinal) && whose(known));
+            found.map(|(ordinal, _)| *ordinal)
+        };
         let unowned =
-            (1..=MAX_SUFFIX).find(|ordinal| free(ordinal) && !of_key.contains_key(ordinal));
-        let ordinal = unowned
+            || (1..=MAX_SUFFIX).find(|ordinal| free(ordinal) && !of_key.contains_key(ordinal));
+        let ordinal = had(&|known| known == text)
+            .or_else(|| had(&|known| owner.is_same_request(known)))
+            .or_else(unowned)
             .or_else(|| (1..=MAX_SUFFIX).find(free))
             .unwrap_or(MAX_SUFFIX);
-        of_key.insert(ordinal, request.clone());
-        let bytes = serde_json::to_vec(&*owners).unwrap_or_default();
+        self.own(&mut owners, key, ordinal, text);
+        ordinal
+    }
+
+    /// The owner of an ordinal goes on with other credentials.
+    pub fn rename(&self, key: &SessionKey, ordinal: u32, owner: &Owner) {
+        self.own(&mut self.lock(), key, ordinal, owner.text());
+    }
+
+    fn own(&self, owners: &mut Owners, key: &SessionKey, ordinal: u32, owner: String) {
+        let of_key = owners.entry(key.to_string()).or_default();
+        if of_key.insert(ordinal, owner.clone()) == Some(owner) {
+            return;
+        }
+        let bytes = serde_json::to_vec(owners).unwrap_or_default();
         if let Err(error) = self.state.replace(&self.file, &bytes) {
             warn!(%error, "client-id suffixes cannot be kept");
         }
-        ordinal
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Owners> {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -322,8 +373,11 @@ mod tests {
         SessionKey::new(&server, "akri-mqtt")
     }
 
-    fn label(text: &str) -> RequestLabel {
-        RequestLabel(text.to_owned())
+    fn owner(label: &str, login: &str) -> Owner {
+        Owner {
+            label: RequestLabel(label.to_owned()),
+            login: login.to_owned(),
+        }
     }
 
     #[test]
@@ -397,12 +451,30 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let state = StateDir::open(directory.path());
         let ordinals = Ordinals::load("n-0", &state);
-        assert_eq!(ordinals.take(&key("a"), &label("r1"), &[]), 1);
-        assert_eq!(ordinals.take(&key("a"), &label("r2"), &[1]), 2);
-        assert_eq!(ordinals.take(&key("b"), &label("r2"), &[]), 1);
+        assert_eq!(ordinals.take(&key("a"), &owner("r1", ""), &[]), 1);
+        assert_eq!(ordinals.take(&key("a"), &owner("r2", ""), &[1]), 2);
+        assert_eq!(ordinals.take(&key("b"), &owner("r2", ""), &[]), 1);
         let again = Ordinals::load("n-0", &state);
-        assert_eq!(again.take(&key("a"), &label("r2"), &[]), 2);
-        assert_eq!(again.take(&key("a"), &label("r1"), &[2]), 1);
-        assert_eq!(again.take(&key("a"), &label("r3"), &[1, 2]), 3);
+        assert_eq!(again.take(&key("a"), &owner("r2", ""), &[]), 2);
+        assert_eq!(again.take(&key("a"), &owner("r1", ""), &[2]), 1);
+        assert_eq!(again.take(&key("a"), &owner("r3", ""), &[1, 2]), 3);
+    }
+
+    #[test]
+    fn nobody_gets_the_session_of_other_credentials_and_changed_ones_keep_theirs() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDir::open(directory.path());
+        let take = |login: &str, in_use: &[u32]| {
+            let owner = owner("r1", login);
+            Ordinals::load("n-0", &state).take(&key("a"), &owner, in_use)
+        };
+        assert_eq!((take("-anna", &[]), take("-bert", &[1])), (1, 2));
+        // After a restart they may come the other way round.
+        assert_eq!((take("-bert", &[]), take("-anna", &[2])), (2, 1));
+        // Changed while the process was down, and while it runs.
+        assert_eq!((take("-anna", &[]), take("-new", &[1])), (1, 2));
+        let ordinals = Ordinals::load("n-0", &state);
+        ordinals.rename(&key("a"), 1, &owner("r1", "-newer"));
+        assert_eq!((take("-new", &[]), take("-newer", &[2])), (2, 1));
     }
 }

@@ -11,15 +11,17 @@ use akri_mqtt_core::credentials::{CredentialError, Credentials};
 use akri_mqtt_core::details::{MqttRules, Server, SessionKey};
 use akri_mqtt_core::identity::ServerName;
 use akri_mqtt_core::presence::{Outgoing, Wanted};
-use akri_mqtt_session::{Counted, Handle, Options, SessionMetrics, SessionState};
+use akri_mqtt_session::{Counted, Handle, SessionMetrics, SessionState};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use crate::account::{Account, Told};
 use crate::credentials::{Files, Properties};
 use crate::host::HostRole;
-use crate::naming::{ClientIds, Ordinals, RequestLabel};
+use crate::login::Login;
+use crate::naming::{ClientIds, Ordinals, Owner};
 use crate::observed::{Command, Member};
+use crate::session_options::options;
 use crate::session_state::FileState;
 use crate::shared::SharedSession;
 use crate::state_dir::StateDir;
@@ -28,8 +30,6 @@ use crate::voice::Voice;
 
 /// Commands that may wait for a session: requests come and go a few times a day.
 const COMMANDS: usize = 16;
-/// Messages that the server may send ahead of our acknowledgements.
-const RECEIVE_MAXIMUM: u16 = 100;
 
 /// What a request wants from a server.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ pub struct Join {
     /// Whether the names of the earlier MQTT handler count.
     pub legacy: bool,
     /// The request.
-    pub label: RequestLabel,
+    pub owner: Owner,
     /// Its filters, and where its events go.
     pub member: Member,
 }
@@ -198,7 +198,7 @@ impl Pool {
                         .range(of_key())
                         .map(|((_, ordinal), _)| *ordinal)
                         .collect();
-                    let ordinal = self.parts.ordinals.take(&key, &join.label, &in_use);
+                    let ordinal = self.parts.ordinals.take(&key, &join.owner, &in_use);
                     let entry = self.start(&join, shape, credentials, (key, ordinal));
                     sessions.insert((key, ordinal), entry);
                     (key, ordinal)
@@ -248,10 +248,11 @@ impl Pool {
     pub async fn change(
         &self,
         membership: Membership,
-        properties: Properties,
+        (properties, login): (Properties, &Login),
     ) -> Result<Membership, (Membership, CredentialError)> {
         let mut join = membership.join.clone();
         join.properties = properties;
+        join.owner = join.owner.with(login);
         let resolved = Shape::of(&join).and_then(|shape| Ok((shape, self.credentials(&join)?)));
         let (shape, credentials) = match resolved {
             Ok(resolved) => resolved,
@@ -271,6 +272,8 @@ impl Pool {
             }
         };
         if let Some(commands) = alone {
+            let (key, ordinal) = membership.place;
+            self.parts.ordinals.rename(&key, ordinal, &join.owner);
             let properties = join.properties.clone();
             let _ = commands
                 .send(Command::Credentials(properties, credentials))
@@ -383,17 +386,4 @@ impl Pool {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Place, Entry>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn options(server: &Server, rules: &MqttRules, client_id: String) -> Options {
-    let mut options = Options::new(server.clone(), client_id);
-    options.version = rules.version;
-    options.keep_alive = rules.keep_alive;
-    options.session_expiry = rules.session_expiry;
-    options.max_packet_size = rules.max_packet_size;
-    options.insecure_skip_verify = rules.insecure_skip_verify;
-    options.receive_maximum = RECEIVE_MAXIMUM;
-    // The queue that another member has kept for us holds stale wills.
-    options.clean_on_member_change = true;
-    options
 }

@@ -221,6 +221,9 @@ impl Request {
                 self.subscriptions = 0;
             }
             Command::Login(file) => {
+                if !file.login().is_same_user(self.parts.file.login()) {
+                    self.parts.unproven = None;
+                }
                 self.obsolete = Some(std::mem::replace(&mut self.parts.file, file));
                 self.unsaved = self.published_revision.is_some();
             }

@@ -19,7 +19,7 @@ use crate::admission::Collisions;
 use crate::asked::Asked;
 use crate::config::Timing;
 use crate::login::{Login, Logins};
-use crate::naming::{DetailsDigest, RequestLabel};
+use crate::naming::{DetailsDigest, Owner, RequestLabel};
 use crate::observed::Member;
 use crate::pool::{Join, Membership, Pool};
 use crate::publisher::Publisher;
@@ -268,11 +268,7 @@ impl Requests {
         let label = RequestLabel::of(&details);
         let file = self.file(key, login);
         let mut presence = Presence::new(Arc::clone(&details), Options::default(), request::now());
-        let (saved, unproven) = match file.load(&details) {
-            Some(Found::Ours(saved)) => (Some(saved), None),
-            Some(Found::Unproven(saved)) => (None, Some(saved)),
-            None => (None, None),
-        };
+        let (saved, unproven) = Found::split(file.load(&details));
         let saved = saved.filter(|saved| !saved.roster.devices.is_empty());
         if let Some(saved) = &saved {
             presence.restore(&saved.roster, request::now());
@@ -281,7 +277,8 @@ impl Requests {
         let (events, inbox) = mpsc::channel(EVENTS);
         let (commands, questions) = mpsc::channel(COMMANDS);
         let member = Member { wanted, to: events };
-        let members = self.join_all(&details, key, &label, &member).await?;
+        let owner = Owner::new(&label, file.login());
+        let members = self.join_all(&details, key, owner, &member).await?;
         let (streams, stream_count) = watch::channel(0);
         let (numbers_in, numbers) = watch::channel(Numbers::default());
         let (collisions, comeback) = (self.parts.collisions, self.parts.timing.comeback);
@@ -321,7 +318,7 @@ impl Requests {
         &self,
         details: &Details,
         key: &Key,
-        label: &RequestLabel,
+        owner: Owner,
         member: &Member,
     ) -> Result<Vec<Membership>, Status> {
         let mut members = Vec::with_capacity(details.servers.len());
@@ -332,7 +329,7 @@ impl Requests {
                 host: details.host_id().map(str::to_owned),
                 properties: key.properties.clone(),
                 legacy: details.legacy,
-                label: label.clone(),
+                owner: owner.clone(),
                 member: member.clone(),
             };
             match self.parts.pool.join(join).await {
@@ -362,7 +359,8 @@ impl Requests {
         let mut members = Vec::with_capacity(one.members.len());
         let mut failed = None;
         for member in std::mem::take(&mut one.members) {
-            match self.parts.pool.change(member, new.properties.clone()).await {
+            let changed = (new.properties.clone(), &login);
+            match self.parts.pool.change(member, changed).await {
                 Ok(changed) => members.push(changed),
                 Err((unchanged, error)) => {
                     members.push(unchanged);

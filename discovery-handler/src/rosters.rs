@@ -89,6 +89,18 @@ pub enum Found {
     Unproven(Saved),
 }
 
+impl Found {
+    /// What is restored now, and what is once it is proven.
+    #[must_use]
+    pub fn split(found: Option<Self>) -> (Option<Saved>, Option<Saved>) {
+        match found {
+            Some(Self::Ours(saved)) => (Some(saved), None),
+            Some(Self::Unproven(saved)) => (None, Some(saved)),
+            None => (None, None),
+        }
+    }
+}
+
 /// The roster file of one request.
 #[derive(Clone, Debug)]
 pub struct RosterFile {

@@ -1,5 +1,6 @@
 //! Sessions of a real handler: one for each server however many callers; credentials come and change.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use akri_mqtt_proto::akri::DiscoverRequest;
@@ -196,13 +197,33 @@ async fn who_sends_the_same_details_with_other_credentials_is_told_nothing_of_th
         conditions.contains("with other credentials, 4"),
         "{conditions}"
     );
-    // Nor after a restart, in whatever order they come.
+    // Nor after a restart, in whatever order they come; and nobody gets another one's session.
+    let before = accounts(&scene);
+    assert_eq!(before.len(), 2, "{before:?}");
+    let connected = connects(&scene.server, "akri-mqtt-");
     handler.terminate().await;
-    let _again = scene.handler().await;
+    let again = scene.handler().await;
     scene.agent.wait_for_devices(CONFIGURATION, &devices).await;
     for (configuration, _) in others {
         is_told_nothing(&scene, configuration).await;
     }
+    again
+        .wait_for("both are connected again", |_| {
+            connects(&scene.server, "akri-mqtt-") == connected + 2
+        })
+        .await;
+    assert_eq!(accounts(&scene), before);
+}
+
+/// Which user has connected with which client id, both as the server logs them.
+fn accounts(scene: &Scene) -> BTreeSet<(String, String)> {
+    let log = scene.server.log();
+    let ours = log.lines().filter_map(|line| {
+        let (id, rest) = line.split_once(" as akri-mqtt-")?.1.split_once(' ')?;
+        let user = rest.split_once("u'")?.1.split('\'').next()?;
+        Some((id.to_owned(), user.to_owned()))
+    });
+    ours.collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
