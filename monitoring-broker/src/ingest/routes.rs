@@ -12,6 +12,9 @@ use super::wanted::Filters;
 
 /// Topics whose route is remembered; beyond it all are forgotten and found again.
 const REMEMBERED: usize = 16_384;
+/// A route of more devices is found anew each time: each of the many topics on which a convention names
+/// devices concerns all of them.
+const MOST_DEVICES: usize = 64;
 
 /// A device of which a topic says something.
 #[derive(Debug)]
@@ -89,6 +92,9 @@ impl Routes {
             return Arc::clone(route);
         }
         let route = Arc::new(self.find(topic, is_plain));
+        if route.evidence.len() > MOST_DEVICES {
+            return route;
+        }
         if self.remembered.len() >= REMEMBERED {
             self.remembered.clear();
         }
@@ -127,5 +133,39 @@ impl Routes {
             data: data.into(),
             evidence,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use akri_mqtt_core::details::Details;
+
+    use super::*;
+
+    fn watch(routes: &mut Routes, details: &Details, names: impl Iterator<Item = usize>) {
+        for n in names {
+            let id = DeviceId::new(details.servers[0].name.clone(), &format!("d{n}")).unwrap();
+            let properties = details.properties_with(&id, details.convention(0));
+            let device = Arc::new(DeviceSpec::from_properties(&properties).unwrap());
+            routes.add(&device, &Filters::at_first(&device));
+        }
+    }
+
+    #[test]
+    fn routes_are_remembered_but_for_those_of_very_many_devices() {
+        let yaml = "servers: [{name: a, urls: ['tcp://a:1883']}]\nconventions: [homeAssistant]\n";
+        let details = Details::parse(yaml).unwrap();
+        let mut routes = Routes::default();
+        watch(&mut routes, &details, 0..MOST_DEVICES);
+        let topic = |n: usize| format!("homeassistant/sensor/s{n}/config");
+        assert_eq!(routes.of(&topic(0), |_| false).evidence.len(), MOST_DEVICES);
+        assert_eq!(routes.remembered.len(), 1);
+        watch(&mut routes, &details, MOST_DEVICES..1_000);
+        for n in 0..100 {
+            assert_eq!(routes.of(&topic(n), |_| false).evidence.len(), 1_000);
+        }
+        assert!(routes.remembered.is_empty());
+        routes.of("nobody/knows", |_| false);
+        assert_eq!(routes.remembered.len(), 1);
     }
 }
