@@ -41,6 +41,15 @@ pub enum Observed {
         /// When it was read.
         at: Instant,
     },
+    /// A message that one of its filters matches was too large to be received.
+    TooLarge {
+        /// Its topic.
+        topic: Topic,
+        /// Part of a snapshot.
+        retained: bool,
+        /// When its head was read.
+        at: Instant,
+    },
     /// The server answered a ping.
     Alive {
         /// When.

@@ -185,6 +185,16 @@ impl Request {
             Observed::Disconnected { last_packet, at } => {
                 presence.on_disconnected(server, last_packet.unwrap_or(at), at_time(at));
             }
+            Observed::TooLarge {
+                topic,
+                retained,
+                at,
+            } => {
+                presence.on_packet(server, at);
+                if retained {
+                    presence.on_too_large(server, &topic, at_time(at));
+                }
+            }
             Observed::Message {
                 topic,
                 payload,

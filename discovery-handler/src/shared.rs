@@ -232,6 +232,18 @@ impl SharedSession {
             }
             Event::Subscribed { refused, at } => self.take_subscribed(refused, at).await,
             Event::Message(message) => self.take_message(message).await,
+            Event::TooLarge {
+                topic,
+                retained,
+                at,
+            } => {
+                let observed = Observed::TooLarge {
+                    topic: topic.clone(),
+                    retained,
+                    at,
+                };
+                self.tell_matching(&topic, observed).await;
+            }
             Event::Alive { at } => self.tell_all(Observed::Alive { at }).await,
             Event::Disconnected {
                 error,
@@ -269,27 +281,33 @@ impl SharedSession {
 
     async fn take_message(&mut self, message: Message) {
         self.voice.hear(&message);
-        let mut ids: Vec<u64> = self.tree.matching(&message.topic).copied().collect();
-        ids.sort_unstable();
-        ids.dedup();
+        let topic = message.topic;
         let observed = Observed::Message {
-            topic: message.topic,
+            topic: topic.clone(),
             payload: message.payload,
             retained: message.retained,
             qos: message.qos,
             at: message.received,
         };
-        for id in ids {
-            if let Some(joined) = self.members.get(&id) {
-                self.tell(&joined.member, observed.clone()).await;
-            }
-        }
+        self.tell_matching(&topic, observed).await;
         // What is lost between here and the roster is announced again by the snapshot of the next connect.
         if let Some(ack) = message.ack {
             if ack.qos() == QoS::ExactlyOnce {
                 self.state.insert(ack.packet_id());
             }
             self.handle.acknowledge(ack);
+        }
+    }
+
+    /// Tells those of whom a filter matches.
+    async fn tell_matching(&self, topic: &str, observed: Observed) {
+        let mut ids: Vec<u64> = self.tree.matching(topic).copied().collect();
+        ids.sort_unstable();
+        ids.dedup();
+        for id in ids {
+            if let Some(joined) = self.members.get(&id) {
+                self.tell(&joined.member, observed.clone()).await;
+            }
         }
     }
 
@@ -331,7 +349,7 @@ impl SharedSession {
                             self.handle.acknowledge(ack);
                         }
                     }
-                    Event::Connected(_) | Event::Alive { .. } => {}
+                    Event::Connected(_) | Event::TooLarge { .. } | Event::Alive { .. } => {}
                 }
             }
         };

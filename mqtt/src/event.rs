@@ -21,6 +21,15 @@ pub enum Event {
     },
     /// A message.
     Message(Message),
+    /// A message above the maximum packet size was skipped.
+    TooLarge {
+        /// Its topic.
+        topic: Topic,
+        /// Retained flag: a snapshot lacks it.
+        retained: bool,
+        /// When.
+        at: Instant,
+    },
     /// PINGRESP.
     Alive {
         /// When.

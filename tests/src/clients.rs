@@ -186,7 +186,7 @@ impl Watched {
             Event::Connected(connected) => self.connections.push(connected.session_present),
             Event::Subscribed { refused, .. } => self.subscribed.push(refused),
             Event::Disconnected { error, .. } => self.errors.push((error.kind, error.text)),
-            Event::Alive { .. } => {}
+            Event::Alive { .. } | Event::TooLarge { .. } => {}
             Event::Message(message) => {
                 let payload = String::from_utf8_lossy(&message.payload).into_owned();
                 self.messages.push((message.topic.to_string(), payload));

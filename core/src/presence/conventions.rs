@@ -28,6 +28,10 @@ struct Running {
     modules: Vec<Box<dyn Module>>,
     /// What [`Module::revision`] was, by server.
     revisions: Vec<u64>,
+    /// Where it announces devices, but for what payloads have named.
+    announcing: Vec<TopicFilter>,
+    /// Whether the snapshot lacks one of its announcements, by server.
+    lacks: Vec<bool>,
 }
 
 /// What a convention gives to its findings.
@@ -80,6 +84,7 @@ impl Conventions {
         let mut all = Vec::new();
         for (convention, index) in conventions.iter().zip(0..) {
             let modules = (0..servers).map(|_| convention.module(context));
+            let wanted = convention.filters(context.device.as_deref());
             all.push(Running {
                 origin: Origin {
                     source: Source::Convention(index),
@@ -89,8 +94,9 @@ impl Conventions {
                 },
                 modules: modules.collect(),
                 revisions: vec![0; servers],
+                announcing: wanted.announcing.clone(),
+                lacks: vec![false; servers],
             });
-            let wanted = convention.filters(context.device.as_deref());
             filters.announcing.extend(wanted.announcing);
             filters.data.extend(wanted.data);
         }
@@ -135,12 +141,35 @@ impl Conventions {
             if let Some(module) = running.modules.get_mut(usize::from(server)) {
                 module.connected();
             }
+            if let Some(lacks) = running.lacks.get_mut(usize::from(server)) {
+                *lacks = false;
+            }
         }
+    }
+
+    /// The snapshot of a server lacks the message of a topic. True if it announces devices.
+    pub fn lacks(&mut self, server: ServerIndex, topic: &str) -> bool {
+        let index = usize::from(server);
+        let mut any = false;
+        for running in &mut self.all {
+            let named = running.modules.get(index).map(|module| module.named());
+            let mut announcing = running
+                .announcing
+                .iter()
+                .chain(named.iter().flat_map(|named| &named.announcing));
+            if announcing.any(|filter| filter.matches(topic))
+                && let Some(lacks) = running.lacks.get_mut(index)
+            {
+                *lacks = true;
+                any = true;
+            }
+        }
+        any
     }
 
     /// A server has kept nothing for us.
     pub fn session_lost(&mut self, names: &Names, server: ServerIndex, found: &mut Vec<Finding>) {
-        self.tell(names, server, found, |module, said| {
+        self.tell(names, server, found, |module, _, said| {
             module.session_lost(said);
         });
     }
@@ -152,8 +181,10 @@ impl Conventions {
         (server, now): (ServerIndex, Tick),
         found: &mut Vec<Finding>,
     ) {
-        self.tell(names, server, found, |module, said| {
-            module.snapshot_complete(now, said);
+        self.tell(names, server, found, |module, lacks, said| {
+            if !lacks {
+                module.snapshot_complete(now, said);
+            }
         });
     }
 
@@ -200,11 +231,13 @@ impl Conventions {
         names: &Names,
         server: ServerIndex,
         found: &mut Vec<Finding>,
-        what: impl Fn(&mut dyn Module, &mut Vec<Said>),
+        what: impl Fn(&mut dyn Module, bool, &mut Vec<Said>),
     ) {
+        let index = usize::from(server);
         for running in &mut self.all {
-            if let Some(module) = running.modules.get_mut(usize::from(server)) {
-                what(module.as_mut(), &mut self.said);
+            let lacks = running.lacks.get(index).is_some_and(|lacks| *lacks);
+            if let Some(module) = running.modules.get_mut(index) {
+                what(module.as_mut(), lacks, &mut self.said);
             }
             let (findings, origin) = (self.said.drain(..), running.origin);
             found.extend(findings.filter_map(|said| finding(names, said, origin)));

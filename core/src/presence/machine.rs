@@ -292,7 +292,7 @@ impl Presence {
     }
 
     /// What has come due for a server, before anything else that happens now.
-    fn catch_up(&mut self, index: ServerIndex, now: Tick) {
+    pub(super) fn catch_up(&mut self, index: ServerIndex, now: Tick) {
         while let Some(due) = self
             .servers
             .get_mut(usize::from(index))

@@ -192,6 +192,14 @@ impl Rules {
         }
     }
 
+    /// The snapshot of a server lacks the message of a topic. True if it announces devices.
+    pub fn lacks(&mut self, server: ServerIndex, topic: &str) -> bool {
+        let all = self.conventions_mut();
+        let of_conventions = all.is_some_and(|all| all.lacks(server, topic));
+        let mut patterns = self.availability.iter();
+        of_conventions || patterns.any(|pattern| pattern.filter().matches(topic))
+    }
+
     /// A server has kept nothing for us: adds what is not certain any more.
     pub fn session_lost(&mut self, server: ServerIndex, found: &mut Vec<Finding>) {
         for rule in &mut self.rules {

@@ -65,6 +65,8 @@ pub(super) struct Server {
     pub connected: Tick,
     /// The number of the present snapshot; never zero once connected.
     pub generation: u16,
+    /// Whether an announcement of the present snapshot could not be received.
+    pub incomplete: bool,
     /// Devices that wait for a packet, or for the end of the outage.
     pub parked: Vec<Slot>,
     outage: Option<Outage>,
@@ -87,6 +89,7 @@ impl Server {
             last_packet: Tick::START,
             connected: Tick::START,
             generation: 0,
+            incomplete: false,
             parked: Vec::new(),
             outage: None,
             frozen: Duration::ZERO,
@@ -144,6 +147,7 @@ impl Server {
         // Zero stands for "in no snapshot", so the count skips it.
         self.generation = self.generation.checked_add(1).unwrap_or(1);
         self.snapshot = Snapshot::Idle;
+        self.incomplete = false;
         if self.awaited.is_some() {
             self.awaited = Some(now.plus(PATIENCE));
         }

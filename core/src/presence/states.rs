@@ -10,7 +10,9 @@ use super::rules::Source;
 use super::server::{BEFORE_LAST_PACKET, Server};
 use super::tick::Tick;
 use super::{Reason, State};
+use crate::clock::Now;
 use crate::details::PresenceRules;
+use crate::identity::ServerName;
 
 /// What is to be believed about a device.
 #[derive(Clone, Copy, Debug)]
@@ -144,6 +146,21 @@ impl Presence {
         self.forget();
     }
 
+    /// A retained message was too large to be received. Where it announces devices, what is not in this
+    /// snapshot is not gone for that.
+    pub fn on_too_large(&mut self, server: &ServerName, topic: &str, now: Now) {
+        let now = self.base.tick(now.mono);
+        let Some(index) = self.server_index(server) else {
+            return;
+        };
+        self.catch_up(index, now);
+        let announces = self.rules.lacks(index, topic);
+        if let Some(server) = self.servers.get_mut(usize::from(index)) {
+            server.incomplete |= announces;
+            server.retained(now);
+        }
+    }
+
     /// A snapshot is complete: announcements that were retained before and are not in it are gone.
     pub(super) fn sweep(&mut self, index: ServerIndex, now: Tick) {
         let Some((generation, connected)) = self
@@ -158,6 +175,9 @@ impl Presence {
             self.observe(index, &finding, true, now);
         }
         self.found = found;
+        if self.server(index).is_some_and(|server| server.incomplete) {
+            return;
+        }
         for slot in self.slots_of(index, |d| d.snapshot != 0 && d.snapshot != generation) {
             let Some(device) = self.devices.get_mut(slot) else {
                 continue;

@@ -210,6 +210,17 @@ impl Task {
                 self.all(|machine, now| machine.on_subscribed(&server, now));
             }
             Event::Alive { at } => self.last_packet = Some(at),
+            Event::TooLarge {
+                topic,
+                retained,
+                at,
+            } => {
+                self.last_packet = Some(at);
+                self.now = now();
+                if retained {
+                    self.all(|machine, now| machine.on_too_large(&server, &topic, now));
+                }
+            }
             Event::Disconnected {
                 error, last_packet, ..
             } => {

@@ -17,11 +17,17 @@ pub(crate) enum Frame {
     /// First byte and everything after the length.
     Packet { first: u8, body: Bytes },
     /// A PUBLISH above the limit; the rest of it will be skipped.
-    Oversized {
-        qos: QoS,
-        packet_id: Option<u16>,
-        size: usize,
-    },
+    Oversized(Head),
+}
+
+/// What is known of a PUBLISH that is skipped.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) topic: Bytes,
+    pub(crate) packet_id: Option<u16>,
+    pub(crate) size: usize,
 }
 
 /// The state between two reads.
@@ -91,7 +97,7 @@ impl FrameReader {
         if head.len() < topic_len.saturating_add(id_len) {
             return Ok(None);
         }
-        head.advance(topic_len);
+        let topic = head.copy_to_bytes(topic_len);
         let packet_id = if id_len == 0 {
             None
         } else {
@@ -102,11 +108,13 @@ impl FrameReader {
         }
         buffer.advance(header.saturating_add(used));
         self.skip = remaining.saturating_sub(used);
-        Ok(Some(Frame::Oversized {
+        Ok(Some(Frame::Oversized(Head {
             qos,
+            retain: first & 1 == 1,
+            topic,
             packet_id,
             size: header.saturating_add(remaining),
-        }))
+        })))
     }
 }
 

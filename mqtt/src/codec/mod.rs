@@ -13,7 +13,7 @@ pub(crate) use encode::{
     AckKind, Connect, SubscribeFilter, encode_ack, encode_connect, encode_disconnect, encode_ping,
     encode_publish, encode_subscribe, encode_unsubscribe, subscribe_len,
 };
-pub(crate) use frame::{Frame, FrameReader};
+pub(crate) use frame::{Frame, FrameReader, Head};
 pub(crate) use properties::Props;
 
 /// The bytes are not what the protocol allows.

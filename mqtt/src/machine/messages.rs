@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Counters, Event, Message, Properties, QoS, Topic,
-    codec::{Props, PublishIn},
+    codec::{Head, Props, PublishIn},
 };
 
 impl Machine {
@@ -64,17 +64,29 @@ impl Machine {
     }
 
     /// A message above the limit: counted, acknowledged in its turn, not delivered.
-    pub(super) fn oversized(&mut self, qos: QoS, id: Option<u16>, size: usize, now: Instant) {
-        tracing::warn!(size, "message above the maximum packet size skipped");
+    pub(super) fn oversized(&mut self, head: Head, now: Instant) {
+        let topic = Topic::parse(head.topic);
+        let shown = topic.as_ref().map_or("", Topic::as_str);
+        tracing::warn!(
+            size = head.size,
+            topic = shown,
+            "message above the maximum packet size skipped"
+        );
         Counters::add(&self.counters.skipped_too_large, 1);
-        self.not_drained(qos, now);
+        self.not_drained(head.qos, now);
         let came = Came {
-            qos,
-            id: id.unwrap_or_default(),
+            qos: head.qos,
+            id: head.packet_id.unwrap_or_default(),
             stored: false,
             keep: false,
         };
         self.inbound.publish(came, &mut self.out);
+        let retained = head.retain;
+        self.events.extend(topic.map(|topic| Event::TooLarge {
+            topic,
+            retained,
+            at: now,
+        }));
     }
 
     fn skipped(&self, came: Came, copy: bool) {

@@ -228,12 +228,8 @@ impl Machine {
     pub(crate) fn handle_frame(&mut self, frame: Frame, now: Instant) -> Result<(), Fatal> {
         self.last_packet = Some(now);
         match frame {
-            Frame::Oversized {
-                qos,
-                packet_id,
-                size,
-            } => {
-                self.oversized(qos, packet_id, size, now);
+            Frame::Oversized(head) => {
+                self.oversized(head, now);
                 Ok(())
             }
             Frame::Packet { first, body } => {

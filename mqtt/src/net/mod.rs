@@ -156,7 +156,7 @@ async fn read_connack(
                 Ok(_) => return Err(not_mqtt(attempt.url, "its first packet is no CONNACK")),
                 Err(error) => return Err(not_mqtt(attempt.url, error.0)),
             },
-            Ok(Some(Frame::Oversized { .. })) => {
+            Ok(Some(Frame::Oversized(_))) => {
                 return Err(not_mqtt(attempt.url, "its first packet is no CONNACK"));
             }
             Err(error) => return Err(not_mqtt(attempt.url, error.0)),

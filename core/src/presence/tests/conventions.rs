@@ -224,6 +224,42 @@ fn a_listed_device_is_unconfirmed_until_it_says_something() {
 }
 
 #[test]
+fn a_list_that_has_become_too_large_to_be_received_is_not_gone() {
+    let mut world = zigbee();
+    world.live("zigbee2mqtt/hall/door", "{}");
+    for (lacks, stays) in [(LIST, true), ("zigbee2mqtt/lamp", false)] {
+        world.pass(secs(60));
+        world.cut(secs(0));
+        world.pass(secs(1));
+        world.reconnect();
+        let now = world.now;
+        world.presence.on_too_large(&server(A), lacks, now);
+        world.pass(secs(180));
+        assert_eq!(world.is_published("hall/door"), stays, "{lacks}");
+    }
+}
+
+#[test]
+fn an_entity_of_which_the_message_is_too_large_to_be_received_is_not_gone() {
+    let mut world = world("[homeAssistant]");
+    world.retained(CONFIG, ENTITY);
+    world.retained("n/lwt", "online");
+    for lacks in [true, false] {
+        world.pass(secs(60));
+        world.cut(secs(0));
+        world.pass(secs(1));
+        world.reconnect();
+        world.retained("n/lwt", "online");
+        if lacks {
+            let now = world.now;
+            world.presence.on_too_large(&server(A), CONFIG, now);
+        }
+        world.pass(secs(180));
+        assert_eq!(world.is_published("n1"), lacks);
+    }
+}
+
+#[test]
 fn a_listed_device_may_be_silent_for_as_long_as_it_is_listed() {
     let mut world = zigbee();
     world.pass(secs(24 * 3600));
