@@ -116,11 +116,14 @@ pub(crate) fn read_one(path: &Path) -> Result<Vec<u8>, FileError> {
         why,
     };
     let mut contents = Vec::new();
-    let file = File::open(path).map_err(|error| unreadable(error.to_string()))?;
-    // A pipe would wait for its other end.
-    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+    let metadata = path
+        .metadata()
+        .map_err(|error| unreadable(error.to_string()))?;
+    // To open a pipe would already wait for its other end.
+    if !metadata.is_file() {
         return Err(unreadable("it is not a file".to_owned()));
     }
+    let file = File::open(path).map_err(|error| unreadable(error.to_string()))?;
     let mut file = file.take(FILE_BYTES + 1);
     let read = file.read_to_end(&mut contents);
     read.map_err(|error| unreadable(error.to_string()))?;

@@ -214,6 +214,10 @@ mod tests {
         std::fs::remove_file(&file).unwrap();
         std::fs::create_dir(&file).unwrap();
         still(read(&path, any), "it is not a file");
+        std::fs::remove_dir(&file).unwrap();
+        let pipe = std::process::Command::new("mkfifo").arg(&file).status();
+        assert!(pipe.unwrap().success());
+        still(read(&path, any), "it is not a file");
         std::fs::remove_dir_all(&path).unwrap();
         still(read(&path, any), "secret: No such file");
     }

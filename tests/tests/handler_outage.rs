@@ -142,6 +142,6 @@ async fn the_clock_of_silence_stands_still_while_the_server_is_away() {
     scene.agent.wait_for_devices(CONFIGURATION, &[]).await;
     let answer = handler.presence("/plant-a/r1");
     assert_eq!(answer["requests"][0]["reason"], "silence");
-    // What it had left at the cut, all but the whole of it, runs after the grace of 1.5 s.
+    // The outage began 5 s before the cut, so all of its 3 s are left, and run after the grace of 1.5 s.
     assert!(back.elapsed() > SILENCE + Duration::from_secs(1));
 }
