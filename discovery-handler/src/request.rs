@@ -21,6 +21,7 @@ use crate::pool::{SessionInfo, Wants};
 use crate::publisher::Publisher;
 use crate::request_view::{Facts, Numbers, Scope};
 use crate::rosters::{RosterFile, Saved};
+use crate::shared::until;
 use crate::streams::Lists;
 use crate::view::RequestView;
 
@@ -149,7 +150,7 @@ impl Request {
                         self.observe(&server, observed);
                     }
                 }
-                () = sleep_until(wake.into_iter().flatten().min()) => {}
+                () = until(wake.into_iter().flatten().min().map(Into::into)) => {}
             }
             self.parts.presence.handle_timeout(now());
             self.after_changes();
@@ -396,11 +397,4 @@ fn at_time(at: Instant) -> Now {
     let ago = now.mono.saturating_duration_since(at);
     let wall = now.wall.checked_sub(ago).unwrap_or(now.wall);
     Now { mono: at, wall }
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
-    }
 }

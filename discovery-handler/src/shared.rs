@@ -358,7 +358,8 @@ impl SharedSession {
     }
 }
 
-async fn until(at: Option<tokio::time::Instant>) {
+/// Waits for a moment; for ever if there is none.
+pub async fn until(at: Option<tokio::time::Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
