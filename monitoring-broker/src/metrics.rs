@@ -3,6 +3,7 @@
 
 use akri_mqtt_session::SessionMetrics;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
@@ -104,9 +105,15 @@ pub struct IngestMetrics {
     pub foreign: Counter,
     /// Messages whose acknowledgement waits for a commit.
     pub acks_pending: Gauge,
+    rebirths: Family<[(&'static str, &'static str); 1], Counter>,
 }
 
 impl IngestMetrics {
+    /// Requests for the births of Edge Nodes, by result: `sent` or `lost`.
+    pub fn rebirths(&self, result: &'static str) -> Counter {
+        self.rebirths.get_or_create_owned(&[("result", result)])
+    }
+
     /// Registers all of them.
     pub fn register(&self, registry: &mut Registry) {
         registry.register_collector(Box::new(self.sessions.clone()));
@@ -119,6 +126,14 @@ impl IngestMetrics {
             "acks_pending",
             "Messages whose acknowledgement waits for a commit",
             self.acks_pending.clone(),
+        );
+        for result in ["sent", "lost"] {
+            drop(self.rebirths(result));
+        }
+        registry.register(
+            "sparkplug_rebirth_requests",
+            "Edge Nodes that were asked for their births",
+            self.rebirths.clone(),
         );
     }
 }

@@ -8,6 +8,7 @@ pub mod chart;
 pub mod clients;
 pub mod cluster;
 pub mod devices;
+pub mod edge_node;
 pub mod fleet;
 pub mod handler;
 pub mod http;

@@ -160,9 +160,9 @@ fn tests(metadata: &Metadata, ci: bool) -> anyhow::Result<String> {
         tools::postgresql()?;
         tools::faketime()?;
         tools::prometheus()?;
-        let python = tools::python(metadata)?;
+        let pythons = (tools::python(metadata)?, tools::sparkplug_python(metadata)?);
         Ok((
-            python,
+            pythons,
             tools::node_modules(metadata)?,
             tools::chromium()?,
             tools::helm(metadata)?,
@@ -171,11 +171,12 @@ fn tests(metadata: &Metadata, ci: bool) -> anyhow::Result<String> {
     let mut test = in_root(metadata);
     test.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
     match found {
-        Ok((python, node, chromium, helm)) => {
+        Ok(((python, sparkplug), node, chromium, helm)) => {
             // The integration tests start the programs.
             counted(
                 test.env(tools::BINARIES, build(metadata)?)
                     .env(tools::PYTHON, python)
+                    .env(tools::SPARKPLUG_PYTHON, sparkplug)
                     .env(tools::NODE_MODULES, node)
                     .env(tools::CHROMIUM, chromium)
                     .env(tools::HELM, helm),

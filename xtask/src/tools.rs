@@ -15,7 +15,9 @@ use crate::report::Missing;
 pub const BINARIES: &str = "AKRI_MQTT_TEST_BINARIES";
 /// Where the tests find their Python interpreter.
 pub const PYTHON: &str = "AKRI_MQTT_TEST_PYTHON";
-/// Where the tests find MQTT.js, Playwright and axe.
+/// Where the tests find a Python interpreter with pysparkplug.
+pub const SPARKPLUG_PYTHON: &str = "AKRI_MQTT_TEST_SPARKPLUG_PYTHON";
+/// Where the tests find MQTT.js, Eclipse Tahu's client, Playwright and axe.
 pub const NODE_MODULES: &str = "AKRI_MQTT_TEST_NODE_MODULES";
 /// Where the tests find Chromium.
 pub const CHROMIUM: &str = "AKRI_MQTT_TEST_CHROMIUM";
@@ -34,6 +36,7 @@ pub fn prepare_all() -> anyhow::Result<()> {
     println!("faketime    {}", faketime()?.display());
     println!("prometheus  {}", prometheus()?.display());
     println!("python      {}", python(&metadata)?.display());
+    println!("sparkplug   {}", sparkplug_python(&metadata)?.display());
     println!("node        {}", node_modules(&metadata)?.display());
     println!("chromium    {}", chromium()?.display());
     println!("helm        {}", helm(&metadata)?.display());
@@ -92,11 +95,20 @@ pub fn chromium() -> anyhow::Result<PathBuf> {
 
 /// The interpreter of a virtual environment with the packages of `requirements.txt`.
 pub fn python(metadata: &Metadata) -> anyhow::Result<PathBuf> {
+    environment(metadata, "requirements.txt", "venv")
+}
+
+/// The same with those of `requirements-sparkplug.txt`, of which one needs an older paho-mqtt.
+pub fn sparkplug_python(metadata: &Metadata) -> anyhow::Result<PathBuf> {
+    environment(metadata, "requirements-sparkplug.txt", "venv-sparkplug")
+}
+
+fn environment(metadata: &Metadata, list: &'static str, name: &str) -> anyhow::Result<PathBuf> {
     let system = needed("python3", "python3 and python3-venv")?;
-    let list = source(metadata).join("requirements.txt");
-    let directory = tools(metadata).join("venv");
+    let directory = tools(metadata).join(name);
     let interpreter = directory.join("bin/python");
-    let wanted = fs::read_to_string(&list).context("requirements.txt")?;
+    let file = source(metadata).join(list);
+    let wanted = fs::read_to_string(&file).context(list)?;
     if is_fresh(&directory, &wanted) && is_program(&interpreter) {
         return Ok(interpreter);
     }
@@ -115,7 +127,7 @@ pub fn python(metadata: &Metadata) -> anyhow::Result<PathBuf> {
             "--disable-pip-version-check",
         ])
         .args(["--require-hashes", "--requirement"])
-        .arg(&list))?;
+        .arg(&file))?;
     stamp(&directory, &wanted)?;
     Ok(interpreter)
 }

@@ -1,6 +1,7 @@
 //! From an MQTT session into the store. In: events of one session, devices that come and go.
 //! Out: stored messages, acknowledged after their commit; presence. One task per session.
 
+mod asking;
 mod changes;
 mod ending;
 mod names;

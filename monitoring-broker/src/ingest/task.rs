@@ -13,6 +13,7 @@ use akri_mqtt_session::{Counted, Event, Events, Handle, Message, QoS};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
+use super::asking::Asking;
 use super::changes::record;
 use super::routes::{Evidence, Route, Routes};
 use super::wanted::Filters;
@@ -105,6 +106,7 @@ pub(super) struct Task {
     pub(super) connected: bool,
     /// When to subscribe what payloads have named.
     pub(super) named: Option<Instant>,
+    pub(super) asking: Asking,
     last_packet: Option<Instant>,
     /// The wall clock at one instant, so that a message costs no second reading of it.
     pub(super) now: Now,
@@ -129,6 +131,7 @@ pub async fn run(parts: Parts, shutdown: Shutdown) -> anyhow::Result<()> {
         due: BTreeSet::new(),
         connected: false,
         named: None,
+        asking: Asking::default(),
         last_packet: None,
         now: now(),
     };
@@ -293,6 +296,7 @@ impl Task {
             if watched.machine.subscriptions_revision() != watched.subscriptions {
                 self.follow(id);
             }
+            self.ask(id);
         }
         self.keep(message, &route, at).await
     }
@@ -370,6 +374,7 @@ impl Task {
             self.parts.devices.set_presence(id.as_str(), |presence| {
                 presence.server_connected = connected;
             });
+            self.ask(&id);
         }
         Ok(())
     }

@@ -62,7 +62,7 @@ pub struct Decoders {
 }
 
 impl Decoders {
-    /// Rules in their order; topics that none matches are read by `auto`.
+    /// Rules in their order; of topics that none matches, those of Sparkplug B are read as such, all others by `auto`.
     #[must_use]
     pub fn new(rules: Vec<(TopicFilter, Decoder)>) -> Self {
         Self {
@@ -75,7 +75,11 @@ impl Decoders {
     #[must_use]
     pub fn of(&self, topic: &str) -> Decoder {
         let rule = self.rules.iter().find(|(filter, _)| filter.matches(topic));
-        rule.map_or(Decoder::Auto, |(_, decoder)| *decoder)
+        match rule {
+            Some((_, decoder)) => *decoder,
+            None if sparkplug::is_payload(topic) => Decoder::SparkplugB,
+            None => Decoder::Auto,
+        }
     }
 
     /// Registers what is counted.
