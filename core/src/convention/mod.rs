@@ -185,7 +185,12 @@ impl Convention {
 
     /// Whether it tells of a device only when that comes and goes, and nothing of it is retained.
     pub(crate) fn tells_changes_only(&self) -> bool {
-        matches!(self, Self::EmqxEvents { .. })
+        match self {
+            Self::EmqxEvents { .. } => true,
+            // Otherwise it asks.
+            Self::SparkplugB { rebirth, .. } => !rebirth,
+            _ => false,
+        }
     }
 
     /// Whether live data shows that a device is there that was announced as gone.
