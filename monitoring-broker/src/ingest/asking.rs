@@ -48,8 +48,9 @@ impl Task {
             return;
         };
         for (server, outgoing) in watched.machine.outgoing(self.now) {
-            let route = self.routes.of(&outgoing.topic);
-            for other in route.evidence.iter().filter(|other| *other != id) {
+            let route = self.routes.of(&outgoing.topic, |_| false);
+            let others = route.evidence.iter().map(|evidence| &evidence.device);
+            for other in others.filter(|other| *other != id) {
                 if let Some(watched) = self.watched.get_mut(other) {
                     let message = Inbound {
                         topic: &outgoing.topic,
@@ -57,7 +58,9 @@ impl Task {
                         retained: false,
                         qos: QoS::AtMostOnce,
                     };
-                    watched.machine.on_message(&server, message, self.now);
+                    watched
+                        .machine(&server)
+                        .on_message(&server, message, self.now);
                 }
             }
             let (handle, metrics) = (&self.parts.handle, &self.parts.metrics);

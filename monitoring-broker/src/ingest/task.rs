@@ -82,7 +82,7 @@ pub(super) struct Watched {
 
 impl Watched {
     /// Its machine, which knows of every message that came before.
-    fn machine(&mut self, server: &ServerName) -> &mut Machine {
+    pub(super) fn machine(&mut self, server: &ServerName) -> &mut Machine {
         if let Some((at, topic)) = self.heard.take() {
             let inbound = Inbound {
                 topic: &topic,
