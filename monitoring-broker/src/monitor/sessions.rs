@@ -8,9 +8,9 @@ use std::time::Duration;
 use akri_mqtt_core::identity::DeviceId;
 use akri_mqtt_core::properties::DeviceSpec;
 use akri_mqtt_session::Handle;
-use futures_util::future::{BoxFuture, FutureExt as _};
+use futures_util::future::{BoxFuture, FutureExt as _, Shared};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::MonitorError;
@@ -19,9 +19,12 @@ use crate::ingest::Command;
 /// How long the end of a session is waited for: its last UNSUBSCRIBE, and DISCONNECT.
 const SESSION_END: Duration = Duration::from_secs(7);
 
-/// How long a session that is handed over may take until its connection is closed all the same: others wait 2 s longer
-/// for a member that has lapsed than it does itself, whatever its disk does.
+/// How long a session that is handed over may take once that is urgent, until its connection is closed all the same:
+/// others wait 2 s longer for a member that has lapsed than it does itself, whatever its disk does.
 const HAND_OVER: Duration = Duration::from_secs(1);
+
+/// Ends once others may take a shard, whatever this process does.
+pub(super) type Urgent = Shared<BoxFuture<'static, ()>>;
 
 /// One whose task runs.
 pub(super) struct Session {
@@ -50,7 +53,7 @@ pub(super) struct Sessions {
 
 impl End {
     /// Leaves the session to another process. Returns once nothing of it is left in this one.
-    async fn hand_over(self, commands: Option<mpsc::Sender<Command>>) {
+    async fn hand_over(self, commands: Option<mpsc::Sender<Command>>, urgent: Urgent) {
         let in_order = async {
             if let Some(commands) = &commands {
                 // One that has ended has nothing to hand over.
@@ -58,8 +61,13 @@ impl End {
             }
             self.ended.cancelled().await;
         };
-        if timeout(HAND_OVER, in_order).await.is_ok() {
-            return;
+        let too_late = async {
+            urgent.await;
+            sleep(HAND_OVER).await;
+        };
+        tokio::select! {
+            () = in_order => return,
+            () = too_late => {}
         }
         tracing::warn!("a session is closed whose task waits for the store or for the server");
         // What was not acknowledged comes again, with whoever goes on with the session.
@@ -131,7 +139,7 @@ impl Sessions {
     }
 
     /// Takes the sessions of a shard out. Out: what hands each of them over.
-    pub(super) fn take(&mut self, instance: &str) -> Vec<BoxFuture<'static, ()>> {
+    pub(super) fn take(&mut self, instance: &str, urgent: &Urgent) -> Vec<BoxFuture<'static, ()>> {
         let is_of = |end: &End| end.instance.as_deref() == Some(instance);
         let taken = self.by_key.extract_if(|_, session| is_of(&session.end));
         let taken: HashMap<_, _> = taken.collect();
@@ -142,7 +150,7 @@ impl Sessions {
         let taken = taken.map(|session| (session.end, Some(session.commands)));
         let leaving = ending.chain(taken);
         leaving
-            .map(|(end, commands)| end.hand_over(commands).boxed())
+            .map(|(end, commands)| end.hand_over(commands, urgent.clone()).boxed())
             .collect()
     }
 }
@@ -195,7 +203,7 @@ mod tests {
         let session = sessions.by_key.values_mut().next().unwrap();
         let _read = std::mem::replace(&mut session.commands, commands);
         drop(sessions);
-        let handed_over = timeout(DEADLINE, monitor.hand_over(&scope)).await;
+        let handed_over = timeout(DEADLINE, monitor.hand_over(&scope, async {})).await;
         handed_over.unwrap();
         let mut sent = Vec::new();
         let closed = timeout(DEADLINE, connection.read_to_end(&mut sent)).await;

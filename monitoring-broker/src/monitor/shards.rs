@@ -8,7 +8,7 @@ use akri_mqtt_core::pool::Shard;
 use akri_mqtt_core::properties::DeviceSpec;
 use akri_mqtt_runtime::{Condition, UsageError, usage};
 use akri_mqtt_session::Credentials;
-use futures_util::future::join_all;
+use futures_util::future::{FutureExt as _, join_all};
 use tokio::sync::watch;
 
 use super::{Monitor, MonitorError};
@@ -95,10 +95,15 @@ impl Monitor {
     }
 
     /// Ends the sessions of a pool's shard so that another member goes on with them: nothing is unsubscribed.
-    /// Returns once what they had acknowledged is stored, and nothing of them is left in this process. Their connections
-    /// are closed within some seconds, whatever the store does.
-    pub async fn hand_over(&self, scope: &Scope) {
-        let leaving = self.sessions.lock().await.take(&scope.instance);
+    /// Returns once what they had acknowledged is stored, and nothing of them is left in this process. Soon after it is
+    /// `urgent` their connections are closed, whatever the store does.
+    pub async fn hand_over(
+        &self,
+        scope: &Scope,
+        urgent: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let urgent = urgent.boxed().shared();
+        let leaving = self.sessions.lock().await.take(&scope.instance, &urgent);
         join_all(leaving).await;
     }
 

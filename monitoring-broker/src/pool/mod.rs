@@ -255,7 +255,9 @@ impl Pool<'_> {
         let locks = Arc::clone(&self.locks);
         let lock = self.held.remove(&shard).map(ManuallyDrop::new);
         self.draining.push(Box::pin(async move {
-            monitor.hand_over(&scope).await;
+            let lapsing = Arc::clone(&locks);
+            let lapsed = async move { lapsing.lapsed().await };
+            monitor.hand_over(&scope, lapsed).await;
             if let Some(lock) = lock {
                 locks.release(ManuallyDrop::into_inner(lock)).await;
             }
