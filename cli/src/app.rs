@@ -7,6 +7,7 @@ use akri_mqtt_runtime::{Program, Shutdown, main_with, program};
 use clap_complete::Shell;
 
 use crate::args::{Cli, Command};
+use crate::trace::{record, replay};
 use crate::{check, demo, discover, migrate, output, up};
 
 /// What users see is printed by the subcommands; the log is for what goes wrong. The embedded MQTT server of `demo` and its
@@ -24,6 +25,8 @@ async fn run(cli: Cli, shutdown: Shutdown) -> anyhow::Result<()> {
         Command::Up(arguments) => up::run(&arguments, &shutdown).await,
         Command::Check(arguments) => check::run(&arguments),
         Command::Discover(arguments) => discover::run(&arguments, &shutdown).await,
+        Command::Record(arguments) => record::run(&arguments, &shutdown).await,
+        Command::Replay(arguments) => replay::run(&arguments, &shutdown).await,
         Command::Migrate(arguments) => migrate::run(&arguments, &shutdown).await,
         Command::Completions { shell } => completions(shell),
     }

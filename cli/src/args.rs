@@ -11,6 +11,8 @@ use akri_mqtt_monitoring_broker::talk::{AllowedTopic, AnnounceTopic};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::trace::args::{Record, Replay};
+
 /// The most devices that the demo simulates: each has a connection, a monitor and a session of its own.
 const MAX_DEMO_DEVICES: i64 = 500;
 
@@ -23,6 +25,8 @@ Examples:
   akri-mqtt discover -f plant.yaml  what would it find?
   akri-mqtt up -f plant.yaml        find it, store its data, serve it over HTTP
   akri-mqtt migrate                 what has Akri left behind in the cluster?
+  akri-mqtt record -f plant.yaml -o trace.jsonl
+  akri-mqtt replay trace.jsonl -f plant.yaml    what changed when, and why?
 
 Exit codes: 0 done, 1 failed while running, 2 wrong usage or configuration.
 RUST_LOG sets what is logged on standard error, for example RUST_LOG=debug.";
@@ -47,6 +51,10 @@ pub enum Command {
     Check(Check),
     /// Dry run: which devices a Configuration finds, under which names, and why
     Discover(Discover),
+    /// Records what the MQTT servers of a Configuration say, to be looked at again with replay
+    Record(Record),
+    /// Plays a recording through the same decisions, and says what changed when and why
+    Replay(Replay),
     /// Cleans up in a cluster between Akri and agentless mode; shows what it would do, and does it with --apply
     Migrate(Migrate),
     /// Prints a completion script for a shell
@@ -105,7 +113,7 @@ pub struct Demo {
     pub print_configuration: bool,
 }
 
-const FILES_HELP: &str = "\
+pub(crate) const FILES_HELP: &str = "\
 A file holds one or several YAML documents; those that are no Akri Configuration are passed over.";
 
 const UP_HELP: &str = "\
@@ -302,7 +310,7 @@ pub enum MigrateTo {
 }
 
 /// `500ms`, `30s`, `5m`, `1h`, `0`; up to a year.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     const YEAR: u64 = 365 * 24 * 3600 * 1000;
     let allowed = || format!("{text:?} is no duration; allowed are 500ms, 30s, 5m, 1h and 0");
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());

@@ -19,6 +19,7 @@ mod ports;
 mod properties;
 mod report;
 mod roster;
+mod trace;
 mod up;
 
 fn main() -> std::process::ExitCode {

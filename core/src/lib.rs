@@ -11,4 +11,5 @@ pub mod presence;
 pub mod properties;
 pub mod sparkplug;
 pub mod topic;
+pub mod trace;
 pub mod yaml;

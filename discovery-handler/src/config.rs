@@ -12,6 +12,7 @@ use clap::ValueEnum;
 use crate::admission::Collisions;
 use crate::endpoint::Listen;
 use crate::naming::sanitise;
+use crate::tap::Tap;
 
 /// Where the Discover service listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -156,6 +157,8 @@ pub struct Config {
     pub short_client_id: bool,
     /// A dry run: clean sessions with client ids of their own, which disturb no running handler.
     pub transient: bool,
+    /// Somebody who listens in.
+    pub tap: Tap,
     /// Times.
     pub timing: Timing,
 }
@@ -179,6 +182,7 @@ impl Config {
             collisions: Collisions::Pass,
             short_client_id: false,
             transient: false,
+            tap: Tap::default(),
             timing: Timing::default(),
         }
     }
@@ -229,6 +233,7 @@ impl Args {
             collisions: self.collisions,
             short_client_id: self.short_client_id,
             transient: false,
+            tap: Tap::default(),
             timing: Timing {
                 idle: self.idle,
                 ..Timing::default()

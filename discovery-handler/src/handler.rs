@@ -114,6 +114,7 @@ impl Handler {
             instance: name.clone(),
             collisions: config.collisions,
             timing: config.timing,
+            tap: config.tap.clone(),
             vital: base.vital.clone(),
             health: health.clone(),
             shutdown: base.tasks.shutdown().clone(),

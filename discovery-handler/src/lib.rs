@@ -38,6 +38,7 @@ pub mod state_dir;
 pub mod streams;
 pub mod subscriptions;
 pub mod tally;
+pub mod tap;
 pub mod view;
 pub mod vital;
 pub mod voice;

@@ -23,6 +23,7 @@ use crate::request_view::{Facts, Numbers, Scope};
 use crate::rosters::{RosterFile, Saved};
 use crate::shared::until;
 use crate::streams::Lists;
+use crate::tap::Tap;
 use crate::view::RequestView;
 
 /// Events taken before timers and publication get their turn.
@@ -64,6 +65,8 @@ pub struct Parts {
     pub file: RosterFile,
     /// Its part in `/readyz`.
     pub condition: Condition,
+    /// Somebody who listens in.
+    pub tap: Tap,
     /// Open streams.
     pub streams: watch::Receiver<usize>,
     /// Told the numbers.
@@ -147,6 +150,7 @@ impl Request {
                 },
                 _ = events.recv_many(&mut batch, BATCH) => {
                     for (server, observed) in batch.drain(..) {
+                        self.parts.tap.tell(&server, &observed).await;
                         self.observe(&server, observed);
                     }
                 }

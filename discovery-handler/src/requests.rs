@@ -31,6 +31,7 @@ use crate::session_state;
 use crate::state_dir::StateDir;
 use crate::streams::{Lists, OpenStream};
 use crate::tally::Tally;
+use crate::tap::Tap;
 use crate::view::RequestView;
 use crate::vital::Vital;
 
@@ -57,6 +58,8 @@ pub struct Parts {
     pub collisions: Collisions,
     /// Times.
     pub timing: Timing,
+    /// Somebody who listens in.
+    pub tap: Tap,
     /// Runs the requests.
     pub vital: Vital,
     /// Each request is a condition of it.
@@ -294,6 +297,7 @@ impl Requests {
             unproven,
             file,
             condition,
+            tap: self.parts.tap.clone(),
             streams: stream_count,
             numbers: numbers_in,
         });

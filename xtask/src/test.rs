@@ -55,7 +55,10 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     report.finish()
 }
 
-/// What takes too long for [`run`]: ignored tests that need no cluster.
+/// Cases of each property of the core in a night; by day there are 256.
+const NIGHTLY_CASES: &str = "10000";
+
+/// What takes too long for [`run`]: ignored tests that need no cluster, and properties of what outsiders send.
 pub fn nightly() -> anyhow::Result<()> {
     let metadata = Metadata::load()?;
     tools::mosquitto()?;
@@ -63,6 +66,10 @@ pub fn nightly() -> anyhow::Result<()> {
     test.args(["test", "--locked", "--package", "akri-mqtt-tests"]);
     test.args(["--test", "broker_crash", "--", "--ignored"]);
     println!("{}", counted(&mut test)?);
+    let mut properties = in_root(&metadata);
+    properties.args(["test", "--locked", "--package", "akri-mqtt-core", "--lib"]);
+    properties.env("PROPTEST_CASES", NIGHTLY_CASES);
+    println!("{}", counted(&mut properties)?);
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! `akri-mqtt discover`: a dry run. In: Configurations. Out: the devices that they find, with names, environment and evidence.
 //! Runs the real discovery handler over its gRPC socket, one per Configuration, with sessions that leave nothing behind.
 
-mod report;
+pub mod report;
 
 use std::collections::BTreeMap;
 

@@ -71,10 +71,33 @@ pub fn render(report: &Report, output: DiscoverOutput) -> serde_json::Result<Str
 }
 
 fn table(report: &Report) -> String {
+    let all: Vec<&Device> = report
+        .configurations
+        .iter()
+        .flat_map(|c| &c.devices)
+        .collect();
+    let mut text = rows(all.iter().copied());
+    for device in all {
+        text.push_str(&format!(
+            "\nEnvironment of {}\n",
+            printable(&device.instance, COLUMN)
+        ));
+        for (name, value) in &device.environment {
+            text.push_str(&format!(
+                "  {}={}\n",
+                printable(name, usize::MAX),
+                printable(value, usize::MAX)
+            ));
+        }
+    }
+    text
+}
+
+/// A row per device.
+pub fn rows<'d>(devices: impl IntoIterator<Item = &'d Device>) -> String {
     let head = ["DEVICE", "INSTANCE", "STATE", "EVIDENCE"].map(str::to_owned);
-    let devices = || report.configurations.iter().flat_map(|c| &c.devices);
     let rows: Vec<[String; 4]> = std::iter::once(head)
-        .chain(devices().map(|device| {
+        .chain(devices.into_iter().map(|device| {
             [
                 printable(&device.id, COLUMN),
                 printable(&device.instance, COLUMN),
@@ -90,26 +113,11 @@ fn table(report: &Report) -> String {
             .unwrap_or_default()
     };
     let (a, b, c) = (width(|r| &r[0]), width(|r| &r[1]), width(|r| &r[2]));
-    let mut text: String = rows
-        .iter()
+    rows.iter()
         .map(|[id, instance, state, evidence]| {
             format!("{id:a$}  {instance:b$}  {state:c$}  {evidence}\n")
         })
-        .collect();
-    for device in devices() {
-        text.push_str(&format!(
-            "\nEnvironment of {}\n",
-            printable(&device.instance, COLUMN)
-        ));
-        for (name, value) in &device.environment {
-            text.push_str(&format!(
-                "  {}={}\n",
-                printable(name, usize::MAX),
-                printable(value, usize::MAX)
-            ));
-        }
-    }
-    text
+        .collect()
 }
 
 /// YAML in its plainest form: block style, every text in double quotes as JSON has it, which YAML 1.2 takes over.

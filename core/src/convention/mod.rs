@@ -193,6 +193,11 @@ impl Convention {
         }
     }
 
+    /// Whether the payloads of data say in which order they were sent.
+    pub(crate) fn numbers_data(&self) -> bool {
+        matches!(self, Self::SparkplugB { .. })
+    }
+
     /// Whether live data shows that a device is there that was announced as gone.
     pub(crate) fn data_overrides(&self) -> bool {
         matches!(

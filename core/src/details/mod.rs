@@ -26,6 +26,7 @@ pub use model::{
     Availability, Limits, MqttRules, PresenceRules, QoS, RetainedData, ServerLost, VersionChoice,
 };
 pub use server::{Failover, Scheme, Server, ServerUrl, UrlError};
+pub use units::parse_size;
 
 use crate::identity::{DeviceId, ServerName};
 use crate::topic::TopicPattern;

@@ -30,7 +30,8 @@ pub(super) fn format_duration(duration: Duration) -> String {
 }
 
 /// Reads bytes: `1MiB`, `64KiB`, `1GiB`, `512B` or a plain number.
-pub(super) fn parse_size(text: &str) -> Option<u64> {
+#[must_use]
+pub fn parse_size(text: &str) -> Option<u64> {
     let (number, unit) = split(text)?;
     let factor = match unit {
         "" | "B" => 1,

@@ -17,6 +17,8 @@ use crate::topic::TopicFilter;
 pub(super) struct Conventions {
     all: Vec<Running>,
     filters: Filters,
+    /// Those of data whose payloads say in which order they were sent.
+    numbered: Vec<TopicFilter>,
     said: Vec<Said>,
     revision: u64,
 }
@@ -81,7 +83,7 @@ impl Conventions {
 
     fn new(conventions: &[Convention], context: &Context, servers: usize) -> Self {
         let mut filters = Filters::default();
-        let mut all = Vec::new();
+        let (mut all, mut numbered) = (Vec::new(), Vec::new());
         for (convention, index) in conventions.iter().zip(0..) {
             let modules = (0..servers).map(|_| convention.module(context));
             let wanted = convention.filters(context.device.as_deref());
@@ -97,12 +99,16 @@ impl Conventions {
                 announcing: wanted.announcing.clone(),
                 lacks: vec![false; servers],
             });
+            if convention.numbers_data() {
+                numbered.extend(wanted.data.iter().cloned());
+            }
             filters.announcing.extend(wanted.announcing);
             filters.data.extend(wanted.data);
         }
         Self {
             all,
             filters,
+            numbered,
             said: Vec::new(),
             revision: 0,
         }
@@ -132,6 +138,14 @@ impl Conventions {
                 all.data.extend(named.data);
             }
         }
+        all
+    }
+
+    /// Where their payloads decide on a server.
+    pub fn deciding(&self, server: ServerIndex) -> Vec<TopicFilter> {
+        let mut all = self.filters.announcing.clone();
+        all.extend(self.named(server).announcing);
+        all.extend(self.numbered.iter().cloned());
         all
     }
 

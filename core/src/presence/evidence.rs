@@ -324,6 +324,7 @@ impl Presence {
             device.source = finding.source;
         }
         self.devices.set_state(slot, State::Offline, reason, now);
+        self.note(slot);
         Ok(slot)
     }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::devices::{self, Devices, Place, ServerIndex, Slot};
 use super::flapping::Flapping;
+use super::journal::Journal;
 use super::places::Places;
 use super::rules::{At, Finding, Rules};
 use super::server::{Due, Link, Server};
@@ -37,6 +38,7 @@ pub struct Presence {
     pub(super) revision: u64,
     pub(super) next_order: u64,
     pub(super) found: Vec<Finding>,
+    pub(super) journal: Option<Journal>,
 }
 
 impl Presence {
@@ -88,6 +90,7 @@ impl Presence {
             revision: 0,
             next_order: 0,
             found: Vec::new(),
+            journal: None,
         }
     }
 

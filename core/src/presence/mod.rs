@@ -25,6 +25,7 @@ mod devices;
 mod evidence;
 mod explain;
 mod flapping;
+mod journal;
 mod machine;
 mod places;
 mod roster;
@@ -36,6 +37,7 @@ mod timers;
 mod types;
 mod wanting;
 
+pub use journal::Change;
 pub use machine::Presence;
 pub use roster::{Roster, RosterEntry};
 pub(crate) use tick::Tick;

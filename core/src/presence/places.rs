@@ -42,6 +42,7 @@ impl Presence {
             (true, false) => self.give_place(slot, now),
             _ => {}
         }
+        self.note(slot);
     }
 
     fn take_place(&mut self, slot: Slot, now: Tick) {
@@ -104,6 +105,7 @@ impl Presence {
         {
             device.place = Place::In;
             self.publish(slot, true, now);
+            self.note(slot);
         }
     }
 

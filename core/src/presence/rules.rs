@@ -162,6 +162,13 @@ impl Rules {
         least(self.wanted.iter().cloned().chain(more))
     }
 
+    /// Where payloads decide on one server, as opposed to that there is a message at all.
+    pub fn deciding_on(&self, server: ServerIndex) -> Vec<TopicFilter> {
+        let words = self.availability.iter().map(|rule| rule.filter().clone());
+        let conventions = self.conventions().map(|all| all.deciding(server));
+        words.chain(conventions.into_iter().flatten()).collect()
+    }
+
     /// Changes whenever [`Rules::wanted_on`] does for a server.
     pub fn revision(&self) -> u64 {
         self.conventions().map_or(0, Conventions::revision)

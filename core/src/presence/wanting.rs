@@ -83,6 +83,14 @@ impl Presence {
         index.map_or_else(Vec::new, |index| self.rules.wanted_on(index))
     }
 
+    /// The topics of a server on which payloads decide; on all others it counts only that there is a message.
+    /// It changes with [`Presence::subscriptions_revision`].
+    #[must_use]
+    pub fn deciding_on(&self, server: &ServerName) -> Vec<TopicFilter> {
+        let index = self.server_index(server);
+        index.map_or_else(Vec::new, |index| self.rules.deciding_on(index))
+    }
+
     /// Changes whenever [`Presence::subscriptions_on`] does for one of the servers.
     #[must_use]
     pub fn subscriptions_revision(&self) -> u64 {
