@@ -1,6 +1,12 @@
 //! `akri-mqtt record` on a real Mosquitto: what it writes leads to what the live decisions were, and gives nothing away.
 
-#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    reason = "helpers of tests"
+)]
 
 mod support;
 

@@ -153,7 +153,7 @@ fn a_last_line_that_is_cut_off_is_passed_over_with_a_note() {
         "{errors}"
     );
     assert!(
-        printed.contains("11 messages, 4 changes, 1 devices at the end"),
+        printed.contains("11 messages, 3 changes, 2 devices at the end"),
         "{printed}"
     );
 }
@@ -169,7 +169,7 @@ fn a_recording_without_its_end_is_played_with_a_note() {
     assert_eq!(code, Some(0), "{errors}");
     assert!(errors.contains("the recording was interrupted"), "{errors}");
     assert!(
-        printed.contains("12 messages, 5 changes, 1 devices"),
+        printed.contains("12 messages, 6 changes, 0 devices at the end"),
         "{printed}"
     );
 }

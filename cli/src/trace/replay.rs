@@ -107,7 +107,7 @@ impl Player {
                         "note: {}: the last line is cut off ({fault}); it is passed over",
                         self.name
                     );
-                    break;
+                    return Ok(());
                 }
                 Err(fault) => return Err(anyhow::anyhow!(fault).context(self.name.clone())),
             };
