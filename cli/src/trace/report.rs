@@ -75,7 +75,7 @@ impl Report {
             Event::Connected { .. } => drop(self.servers.insert(server.clone(), true)),
             Event::Disconnected { .. } => drop(self.servers.insert(server.clone(), false)),
             Event::Message(_) => self.messages += 1,
-            Event::Subscribed | Event::Alive => {}
+            Event::Subscribed | Event::Alive | Event::TooLarge { .. } => {}
         }
     }
 

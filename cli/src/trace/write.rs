@@ -166,6 +166,14 @@ impl Recorder {
                 };
                 (at, Event::Message(message))
             }
+            Observed::TooLarge {
+                topic,
+                retained,
+                at,
+            } => {
+                let (topic, retained) = ((&**topic).into(), *retained);
+                (at, Event::TooLarge { topic, retained })
+            }
             // It decides nothing about devices.
             Observed::Account => return None,
         };

@@ -59,6 +59,7 @@ enum Kind {
     Alive,
     Disconnected,
     Message,
+    TooLarge,
     End,
 }
 
@@ -121,6 +122,11 @@ pub fn entry_line(entry: &Entry<'_>) -> String {
                 other.last_packet = Some(micros(*last_packet));
             }
             Event::Message(message) => other.set(message),
+            Event::TooLarge { topic, retained } => {
+                other.event = Kind::TooLarge;
+                other.topic = Some(topic.as_ref().into());
+                other.retained = Some(*retained);
+            }
         }
     }
     line(&other)
@@ -311,14 +317,23 @@ impl<'a> Other<'a> {
                 last_packet: Duration::from_micros(need(self.last_packet.take(), "last_packet")?),
             },
             Kind::Message => Event::Message(self.message()?),
+            Kind::TooLarge => Event::TooLarge {
+                topic: self.topic()?,
+                retained: need(self.retained.take(), "retained")?,
+            },
             Kind::Subscribed => Event::Subscribed,
             Kind::Alive | Kind::End => Event::Alive,
         })
     }
 
-    fn message(&mut self) -> Result<Message<'a>, String> {
+    fn topic(&mut self) -> Result<Cow<'a, str>, String> {
         let topic = need(self.topic.take(), "topic")?;
         TopicName::parse(&topic).map_err(|error| format!("topic: {error}"))?;
+        Ok(topic)
+    }
+
+    fn message(&mut self) -> Result<Message<'a>, String> {
+        let topic = self.topic()?;
         let qos = match need(self.qos.take(), "qos")? {
             0 => QoS::AtMostOnce,
             1 => QoS::AtLeastOnce,

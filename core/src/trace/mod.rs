@@ -103,6 +103,13 @@ pub enum Event<'a> {
     },
     /// A message has come.
     Message(Message<'a>),
+    /// A message was too large to be received.
+    TooLarge {
+        /// Its topic.
+        topic: Cow<'a, str>,
+        /// Whether it is part of a snapshot.
+        retained: bool,
+    },
 }
 
 /// A message.

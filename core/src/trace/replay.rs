@@ -112,6 +112,12 @@ impl Replay {
                 let last_packet = self.start.plus(*last_packet).mono;
                 self.presence.on_disconnected(server, last_packet, now);
             }
+            Event::TooLarge { topic, retained } => {
+                self.presence.on_packet(server, now.mono);
+                if *retained {
+                    self.presence.on_too_large(server, topic, now);
+                }
+            }
             Event::Message(message) => {
                 self.presence.on_packet(server, now.mono);
                 self.message(server, message, now);

@@ -383,6 +383,10 @@ fn events() -> impl Strategy<Value = Event<'static>> {
         any::<bool>().prop_map(|resumed| Event::Connected { resumed }),
         Just(Event::Subscribed),
         Just(Event::Alive),
+        ("[^+#\0]{1,20}", any::<bool>()).prop_map(|(topic, retained)| Event::TooLarge {
+            topic: topic.into(),
+            retained
+        }),
         any::<u32>().prop_map(|at| Event::Disconnected {
             last_packet: Duration::from_micros(at.into())
         }),
