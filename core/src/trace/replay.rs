@@ -146,28 +146,24 @@ impl Replay {
     }
 
     fn message(&mut self, server: &ServerName, message: &Message<'_>, now: Now) {
-        let payload = match &message.payload {
-            Payload::Kept(payload) => payload,
-            Payload::Left { bytes: 0, .. } => &b""[..],
-            Payload::Left { .. } => {
-                if self.decides(server, &message.topic) {
-                    self.undecided += 1;
-                    return;
-                }
-                ANY
+        let (payload, stands_in) = match &message.payload {
+            Payload::Kept(payload) => (&payload[..], false),
+            Payload::Left { bytes: 0, .. } => (&b""[..], false),
+            Payload::Left { .. } if self.decides(server, &message.topic) => {
+                self.undecided += 1;
+                return;
             }
+            Payload::Left { .. } => (ANY, true),
         };
-        let misread = self.unknown_payloads();
         let inbound = Inbound {
             topic: &message.topic,
             payload,
             retained: message.retained,
             qos: message.qos,
         };
+        let misread = stands_in.then(|| self.unknown_payloads());
         self.presence.on_message(server, inbound, now);
-        if matches!(message.payload, Payload::Left { bytes: 1.., .. })
-            && self.unknown_payloads() > misread
-        {
+        if misread.is_some_and(|before| self.unknown_payloads() > before) {
             self.undecided += 1;
         }
     }
