@@ -55,7 +55,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     report.finish()
 }
 
-/// Cases of each property of the core in a night; by day there are 256.
+/// Cases of a property of the core in a night, where it sets no number itself; by day there are 256.
 const NIGHTLY_CASES: &str = "10000";
 
 /// What takes too long for [`run`]: ignored tests that need no cluster, and properties of what outsiders send.
