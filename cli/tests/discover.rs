@@ -10,33 +10,20 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::Running;
 use support::mosquitto::{Mosquitto, Publisher};
+use support::{Running, plant};
 use tempfile::TempDir;
 
 /// Longer than any run below listens.
 const END: Duration = Duration::from_secs(30);
 
 fn configuration(directory: &TempDir, server: SocketAddr) -> PathBuf {
-    let text = format!(
-        "\
-apiVersion: akri.sh/v0
-kind: Configuration
-metadata: {{name: plant}}
-spec:
-  discoveryHandler:
-    name: mqtt
-    discoveryDetails: |
-      servers: [{{name: plant-a, urls: [\"tcp://{server}\"]}}]
-      topics: [\"robots/{{device}}/joints\"]
-      presence:
-        availability: [{{topic: \"robots/{{device}}/status\"}}]
-  brokerProperties: {{SITE: north}}
-"
-    );
-    let file = directory.path().join("plant.yaml");
-    std::fs::write(&file, text).unwrap();
-    file
+    plant(
+        directory.path(),
+        server,
+        "joints",
+        "  brokerProperties: {SITE: north}\n",
+    )
 }
 
 fn discover(file: &Path, output: &str) -> (Option<i32>, Vec<String>, Vec<String>) {

@@ -18,29 +18,16 @@ use std::path::{Path, PathBuf};
 use akri_mqtt_tests::fleet::{Fleet, FleetOptions, Kind, Library};
 use akri_mqtt_tests::mosquitto::{Config, Mosquitto};
 use serde_json::Value;
-use support::{DEADLINE, Running, eventually, json, mosquitto};
+use support::{DEADLINE, Running, eventually, json, mosquitto, plant};
 use tempfile::TempDir;
 
 fn configuration(directory: &TempDir, server: SocketAddr) -> PathBuf {
-    let text = format!(
-        "\
-apiVersion: akri.sh/v0
-kind: Configuration
-metadata: {{name: plant}}
-spec:
-  discoveryHandler:
-    name: mqtt
-    discoveryDetails: |
-      servers: [{{name: plant-a, urls: [\"tcp://{server}\"]}}]
-      topics: [\"robots/{{device}}/data\"]
-      presence:
-        availability: [{{topic: \"robots/{{device}}/status\"}}]
-        offlineDelay: 500ms
-"
-    );
-    let file = directory.path().join("plant.yaml");
-    std::fs::write(&file, text).unwrap();
-    file
+    plant(
+        directory.path(),
+        server,
+        "data",
+        "        offlineDelay: 500ms\n",
+    )
 }
 
 fn text(path: &Path) -> &str {

@@ -13,6 +13,7 @@ pub mod mosquitto;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -21,6 +22,28 @@ use serde_json::Value;
 
 /// How long a test waits for something that has to happen.
 pub const DEADLINE: Duration = Duration::from_secs(40);
+
+/// A Configuration of robots that announce themselves, with the last level of their data's topics and further lines.
+pub fn plant(directory: &Path, server: SocketAddr, data: &str, lines: &str) -> PathBuf {
+    let text = format!(
+        "\
+apiVersion: akri.sh/v0
+kind: Configuration
+metadata: {{name: plant}}
+spec:
+  discoveryHandler:
+    name: mqtt
+    discoveryDetails: |
+      servers: [{{name: plant-a, urls: [\"tcp://{server}\"]}}]
+      topics: [\"robots/{{device}}/{data}\"]
+      presence:
+        availability: [{{topic: \"robots/{{device}}/status\"}}]
+{lines}"
+    );
+    let file = directory.join("plant.yaml");
+    std::fs::write(&file, text).unwrap();
+    file
+}
 
 /// A running `akri-mqtt`; killed when it is dropped.
 pub struct Running {

@@ -175,10 +175,7 @@ impl Presence {
         finding: &Finding,
         now: Tick,
     ) -> Result<(), Ignored> {
-        let slot = self
-            .devices
-            .find(index, &finding.device)
-            .ok_or(Ignored::UnknownDevice)?;
+        let slot = self.known(index, finding)?;
         if let Some(device) = self.devices.get_mut(slot)
             && device.state == State::Online
         {
@@ -247,10 +244,7 @@ impl Presence {
         finding: &Finding,
         now: Tick,
     ) -> Result<(), Ignored> {
-        let slot = self
-            .devices
-            .find(index, &finding.device)
-            .ok_or(Ignored::UnknownDevice)?;
+        let slot = self.known(index, finding)?;
         if let Some(device) = self.devices.get_mut(slot) {
             device.announced = Announced::Nothing;
             device.vouched = false;
@@ -291,6 +285,11 @@ impl Presence {
             }
             State::Removed => {}
         }
+    }
+
+    fn known(&self, index: ServerIndex, finding: &Finding) -> Result<Slot, Ignored> {
+        let slot = self.devices.find(index, &finding.device);
+        slot.ok_or(Ignored::UnknownDevice)
     }
 
     /// The device of evidence of life; `Err` if there is no room to remember it.
