@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering;
 
 use rusqlite::{OptionalExtension as _, Row};
 
-use super::StoreError;
-use super::block::{INLINE, Record, names_one_of};
+use super::block::{Block, INLINE, Record, names_one_of};
 use super::links::{Links, Next};
 use super::reader::{Reader, Stored, kept_block};
+use super::{StoreError, schema};
 
 /// Blocks whose index one statement looks at.
 const CHUNK: usize = 256;
@@ -49,6 +49,8 @@ struct Head {
     /// The latest time of it and of all before.
     time_high: i64,
     matches: bool,
+    /// Itself, where it was read at once.
+    block: Option<Block>,
 }
 
 /// What a block has.
@@ -171,23 +173,32 @@ impl Reader {
         Ok(End::Finished)
     }
 
-    /// So many blocks, beginning with `at`, in the order of the scan.
+    /// So many blocks, beginning with `at`, in the order of the scan. One alone is read as a whole.
     fn heads(&self, scan: &Scan, at: u64, count: usize) -> Result<Vec<Head>, StoreError> {
-        let sql = if scan.ascending {
-            "SELECT first, last, time_min, time_max, topics, time_high FROM blocks WHERE first>=? ORDER BY first LIMIT ?"
-        } else {
-            "SELECT first, last, time_min, time_max, topics, time_high FROM blocks WHERE first<=? ORDER BY first DESC LIMIT ?"
+        let sql = match (scan.ascending, count) {
+            (true, _) => {
+                "SELECT first, last, time_min, time_max, topics, time_high FROM blocks WHERE first>=? ORDER BY first LIMIT ?"
+            }
+            (false, 1) => {
+                "SELECT first, last, time_min, time_max, topics, data, time_high FROM blocks WHERE first<=? ORDER BY first DESC LIMIT ?"
+            }
+            (false, _) => {
+                "SELECT first, last, time_min, time_max, topics, time_high FROM blocks WHERE first<=? ORDER BY first DESC LIMIT ?"
+            }
         };
         let mut query = self.connection.prepare_cached(sql)?;
         let at = i64::try_from(at).unwrap_or(i64::MAX);
         let mut rows = query.query((at, count))?;
         let mut heads = Vec::with_capacity(count.min(64));
         while let Some(row) = rows.next()? {
+            let matches = matches(row, scan)?;
+            let is_whole = matches && !scan.ascending && count == 1;
             heads.push(Head {
                 first: row.get(0)?,
                 last: row.get(1)?,
-                time_high: row.get(5)?,
-                matches: matches(row, scan)?,
+                time_high: row.get("time_high")?,
+                matches,
+                block: is_whole.then(|| schema::block(row)).transpose()?,
             });
         }
         Ok(heads)
@@ -198,7 +209,11 @@ impl Reader {
         if !head.matches {
             return Ok(Found::default());
         }
-        let Some(block) = self.block(head.first)? else {
+        let block = match &head.block {
+            Some(block) => Some(block.clone()),
+            None => self.block(head.first)?,
+        };
+        let Some(block) = block else {
             return Ok(Found {
                 messages: self.kept(scan, head.first..=head.last)?,
                 looked_at: 0,
