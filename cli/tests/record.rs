@@ -34,16 +34,9 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-fn record(configuration: &Path, trace: &Path, payloads: &str) -> Running {
-    Running::start(&[
-        "record",
-        "-f",
-        text(configuration),
-        "-o",
-        text(trace),
-        "--payloads",
-        payloads,
-    ])
+fn record(configuration: &Path, trace: &Path, flag: &str, value: &str) -> Running {
+    let (configuration, trace) = (text(configuration), text(trace));
+    Running::start(&["record", "-f", configuration, "-o", trace, flag, value])
 }
 
 /// The lines that are whole by now.
@@ -104,7 +97,10 @@ fn a_trace_leads_to_what_discover_prints_with_all_payloads_and_with_hashes() {
         directory.path().join("full"),
         directory.path().join("hashed"),
     );
-    let recorders = [record(&file, &full, "full"), record(&file, &hashed, "hash")];
+    let recorders = [
+        record(&file, &full, "--payloads", "full"),
+        record(&file, &hashed, "--payloads", "hash"),
+    ];
     let discover = Running::start(&["discover", "-f", text(&file), "--for", "10m", "-o", "json"]);
     eventually("three sessions are subscribed", || {
         let log = server.log();
@@ -243,16 +239,7 @@ fn recording_ends_by_itself_and_says_when_no_server_could_be_reached() {
     let directory = TempDir::new().unwrap();
     let file = configuration(&directory, "127.0.0.1:1".parse().unwrap());
     let trace = directory.path().join("trace.jsonl");
-    let arguments = [
-        "record",
-        "-f",
-        text(&file),
-        "-o",
-        text(&trace),
-        "--duration",
-        "2s",
-    ];
-    let mut run = Running::start(&arguments);
+    let mut run = record(&file, &trace, "--duration", "2s");
     assert_eq!(run.wait(DEADLINE).code(), Some(1));
     run.error_with("no server could be reached");
     let lines = lines(&trace);
@@ -269,16 +256,7 @@ fn recording_ends_when_the_trace_is_large_enough() {
     for device in 0..20 {
         server.publish(&format!("robots/r{device}/status"), "online", true);
     }
-    let arguments = [
-        "record",
-        "-f",
-        text(&file),
-        "-o",
-        text(&trace),
-        "--max-size",
-        "1KiB",
-    ];
-    let mut run = Running::start(&arguments);
+    let mut run = record(&file, &trace, "--max-size", "1KiB");
     assert_eq!(run.wait(DEADLINE).code(), Some(0));
     run.error_with("as many bytes as --max-size allows");
     let lines = lines(&trace);

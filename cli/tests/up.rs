@@ -55,24 +55,9 @@ spec:
 
 /// One that says how presence is announced.
 fn with_status(server: SocketAddr) -> String {
-    format!(
-        "\
-apiVersion: akri.sh/v0
-kind: Configuration
-metadata: {{name: plant}}
-spec:
-  discoveryHandler:
-    name: mqtt
-    discoveryDetails: |
-      servers: [{{name: plant-a, urls: [\"tcp://{server}\"]}}]
-      topics: [\"robots/{{device}}/joints\"]
-      presence:
-        availability: [{{topic: \"robots/{{device}}/status\"}}]
-        offlineDelay: 200ms
-        reconnectGrace: 1s
-  brokerProperties: {{SITE: north}}
-"
-    )
+    let presence = "        offlineDelay: 200ms\n        reconnectGrace: 1s\n";
+    let lines = format!("{presence}  brokerProperties: {{SITE: north}}\n");
+    support::robots(server, "joints", &lines)
 }
 
 fn up(directory: &Path, configuration: &str) -> Running {

@@ -24,8 +24,8 @@ use serde_json::Value;
 pub const DEADLINE: Duration = Duration::from_secs(40);
 
 /// A Configuration of robots that announce themselves, with the last level of their data's topics and further lines.
-pub fn plant(directory: &Path, server: SocketAddr, data: &str, lines: &str) -> PathBuf {
-    let text = format!(
+pub fn robots(server: SocketAddr, data: &str, lines: &str) -> String {
+    format!(
         "\
 apiVersion: akri.sh/v0
 kind: Configuration
@@ -39,9 +39,13 @@ spec:
       presence:
         availability: [{{topic: \"robots/{{device}}/status\"}}]
 {lines}"
-    );
+    )
+}
+
+/// The same in a file.
+pub fn plant(directory: &Path, server: SocketAddr, data: &str, lines: &str) -> PathBuf {
     let file = directory.join("plant.yaml");
-    std::fs::write(&file, text).unwrap();
+    std::fs::write(&file, robots(server, data, lines)).unwrap();
     file
 }
 
@@ -141,8 +145,13 @@ impl Running {
         address[..end.unwrap_or(address.len())].parse().unwrap()
     }
 
-    /// Everything else on standard error.
+    /// Everything else on standard error; up to its end if the process has ended.
     pub fn drain(&mut self) -> Vec<String> {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            while let Ok(line) = self.stderr.recv_timeout(DEADLINE) {
+                self.errors.push(line);
+            }
+        }
         self.errors.extend(self.stderr.try_iter());
         self.errors.clone()
     }
