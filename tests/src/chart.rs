@@ -69,6 +69,30 @@ pub fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
         .map_or(&[], Vec::as_slice)
 }
 
+/// The objects of these changes to the defaults.
+///
+/// # Panics
+/// When helm refuses them.
+#[allow(
+    clippy::must_use_candidate,
+    reason = "that it renders may be all that is asked"
+)]
+pub fn with(changes: &Value) -> Vec<Object> {
+    render(None, changes, CURRENT).expect("values that the chart takes")
+}
+
+/// The only object of a kind.
+///
+/// # Panics
+/// When there is none, or more than one.
+#[must_use]
+pub fn one<'a>(objects: &'a [Object], kind: &str) -> &'a Value {
+    let mut found = objects.iter().filter(|object| object.kind() == kind);
+    let object = found.next().unwrap_or_else(|| panic!("there is no {kind}"));
+    assert!(found.next().is_none(), "there are several of {kind}");
+    &object.value
+}
+
 /// The directory of the chart.
 #[must_use]
 pub fn directory() -> PathBuf {

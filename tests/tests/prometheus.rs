@@ -8,12 +8,13 @@
     reason = "a test may panic"
 )]
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use akri_mqtt_tests::binary::binary;
-use akri_mqtt_tests::chart::{self, CURRENT, list, text};
+use akri_mqtt_tests::chart::{self, CURRENT, list, one, text, with};
 use akri_mqtt_tests::http;
 use akri_mqtt_tests::pool::until;
 use akri_mqtt_tests::port::free_address;
@@ -238,4 +239,80 @@ fn each_alert_is_raised_by_what_it_is_about_and_by_nothing_else() {
             &[firing(alert, 1), firing(".+", 1)],
         );
     }
+}
+
+#[test]
+fn dashboard_and_alerts_ask_for_metrics_that_there_are() {
+    let root = chart::directory().join("../..");
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+    let known = read("docs/reference/metrics.md") + &read("controller/src/metrics.rs");
+    let mut asked = BTreeSet::new();
+    for file in [
+        "dashboards/akri-mqtt.json",
+        "templates/monitoring/prometheusrule.yaml",
+    ] {
+        let text = read(&format!("charts/akri-mqtt/{file}"));
+        for rest in text.split("akri_mqtt_").skip(1) {
+            let end = rest.find(|c: char| !c.is_ascii_lowercase() && c != '_');
+            asked.insert(rest[..end.unwrap_or(rest.len())].to_owned());
+        }
+    }
+    assert!(asked.len() > 10, "{asked:?}");
+    for name in asked {
+        let base = name.trim_end_matches("_bucket").trim_end_matches("_total");
+        let documented = known.contains(&format!("akri_mqtt_{base}"));
+        assert!(
+            documented || known.contains(&format!("\"{base}\"")),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn alerts_count_a_device_once_although_two_handlers_hold_it() {
+    let values = json!({"mode": "akri", "serviceMonitor": {"enabled": true}, "prometheusRule": {"enabled": true}});
+    let objects = with(&values);
+    let rules = list(one(&objects, "PrometheusRule"), "/spec/groups/0/rules");
+    let expression = |alert: &str| {
+        let rule = rules.iter().find(|rule| text(rule, "/alert") == alert);
+        text(rule.unwrap(), "/expr").to_owned()
+    };
+    let left_out = expression("AkriMqttDevicesLeftOut");
+    assert!(
+        left_out.starts_with("max by (request, reason) ("),
+        "{left_out}"
+    );
+    let flapping = expression("AkriMqttDevicesFlap");
+    assert!(flapping.starts_with("max ("), "{flapping}");
+}
+
+#[test]
+fn prometheus_reaches_monitoring_brokers_whose_policy_names_their_peers() {
+    let prometheus = json!([{"podSelector": {"matchLabels": {"app": "prometheus"}}}]);
+    let readers = json!([{"podSelector": {"matchLabels": {"app": "reader"}}}]);
+    let values = |pod_monitors: bool, metrics_from: &Value, from: &Value| {
+        json!({
+            "configurations": [{"name": "robots", "discoveryDetails": "topics: [a]"}],
+            "networkPolicy": {"enabled": true, "metricsFrom": metrics_from, "monitoringBrokers": {"from": from}},
+            "serviceMonitor": {"enabled": true, "monitoringBrokers": pod_monitors},
+        })
+    };
+    let ingress = |values: &Value| {
+        let objects = with(values);
+        let policy = objects
+            .iter()
+            .find(|object| object.kind() == "NetworkPolicy" && object.name() == "akri-mqtt-robots");
+        list(&policy.unwrap().value, "/spec/ingress").to_vec()
+    };
+    let both = ingress(&values(true, &prometheus, &readers));
+    assert_eq!(both.len(), 2);
+    assert_eq!(both[0]["from"], readers);
+    let metrics = json!({"ports": [{"port": 8080, "protocol": "TCP"}], "from": prometheus});
+    assert_eq!(both[1], metrics);
+    assert_eq!(ingress(&values(false, &prometheus, &readers)).len(), 1);
+    // Nothing is opened to everybody.
+    assert_eq!(ingress(&values(true, &json!([]), &readers)).len(), 1);
+    let open = ingress(&values(true, &prometheus, &json!([])));
+    assert_eq!(open.len(), 1);
+    assert_eq!(open[0].get("from"), None);
 }
