@@ -97,7 +97,7 @@ impl Facts<'_> {
             let reason = format!("{waiting}{}", self.troubles());
             return (self.streams == 0, reason);
         }
-        let mut reason = format!("{} devices", self.presence.published().len());
+        let mut reason = format!("{} devices", self.presence.published_count());
         if let Some((device, why)) = self.left_out.first_key_value() {
             reason.push_str(&format!(
                 "; {} not listed, such as {device}, {why}",
@@ -150,7 +150,7 @@ impl Facts<'_> {
                 .offline_after
                 .map(|after| after.as_secs_f64()),
             servers: self.servers(now),
-            published: self.presence.published().len(),
+            published: self.presence.published_count(),
             left_out: self.left_out.len(),
             refused: self.presence.counters().refused,
             devices,

@@ -1,5 +1,5 @@
-//! Where the devices are kept: a slab of small records, found by id, and the published ones in
-//! order. In: ids. Out: slots. What the records mean is left to the machine.
+//! Where the devices are kept: a slab of small records, found by id. In: ids. Out: slots.
+//! What the records mean is left to the machine.
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
@@ -86,7 +86,6 @@ pub(super) struct Devices {
     free: Vec<Slot>,
     index: HashTable<Slot>,
     hasher: RandomState,
-    published: BTreeSet<DeviceId>,
     /// Devices that are not there, from the one that went longest ago on.
     idle: BTreeSet<(Tick, Slot)>,
 }
@@ -98,7 +97,6 @@ impl Devices {
             free: Vec::new(),
             index: HashTable::new(),
             hasher: RandomState::new(),
-            published: BTreeSet::new(),
             idle: BTreeSet::new(),
         }
     }
@@ -194,22 +192,6 @@ impl Devices {
         }
     }
 
-    /// Puts a device on the list of published ones, or takes it off; true if that changed it.
-    pub fn set_published(&mut self, slot: Slot, published: bool) -> bool {
-        let Some(id) = self.get(slot).map(|device| device.id.clone()) else {
-            return false;
-        };
-        if published {
-            self.published.insert(id)
-        } else {
-            self.published.remove(&id)
-        }
-    }
-
-    pub fn published(&self) -> &BTreeSet<DeviceId> {
-        &self.published
-    }
-
     /// The device that went longest ago, if more than `kept` are not there.
     pub fn oldest_idle(&self, kept: usize) -> Option<Slot> {
         (self.idle.len() > kept)
@@ -226,9 +208,19 @@ impl Devices {
             entry.remove();
         }
         self.idle.remove(&(device.since, slot));
-        self.published.remove(&device.id);
         self.free.push(slot);
         Some(device)
+    }
+
+    /// The devices that are published, in no order that means anything.
+    pub fn published(&self) -> impl Iterator<Item = &Device> {
+        let devices = self.slab.iter().flatten();
+        devices.filter(|device| device.place == Place::In)
+    }
+
+    /// How many records there is room for: slots are below it.
+    pub fn room(&self) -> usize {
+        self.slab.len()
     }
 
     /// All devices, in no order that means anything.

@@ -11,6 +11,7 @@ use super::machine::Presence;
 use super::tick::Tick;
 use super::{Explanation, Reason, State};
 use crate::clock::Now;
+use crate::identity::DeviceId;
 
 impl Device {
     /// Whether its `offlineDelay` is stretched.
@@ -20,6 +21,38 @@ impl Device {
 }
 
 impl Presence {
+    /// Why a device is in its state; `None` for one that is not known.
+    #[must_use]
+    pub fn explain(&self, id: &DeviceId, now: Now) -> Option<Explanation> {
+        let server = self.server_index(id.server())?;
+        let slot = self.devices.find(server, id.name())?;
+        self.explain_slot(slot, now)
+    }
+
+    /// All that is known, sorted by id, as `GET /v1/presence` shows it.
+    #[must_use]
+    pub fn explain_all(&self, now: Now) -> Vec<Explanation> {
+        let mut slots: Vec<(&DeviceId, Slot)> = self
+            .devices
+            .slots()
+            .map(|(slot, device)| (&device.id, slot))
+            .collect();
+        slots.sort_unstable();
+        slots
+            .into_iter()
+            .filter_map(|(_, slot)| self.explain_slot(slot, now))
+            .collect()
+    }
+
+    /// Up to `count` of the devices that are known, in no order, and where to go on; `None` at the end.
+    #[must_use]
+    pub fn ids(&self, from: usize, count: usize) -> (Vec<DeviceId>, Option<usize>) {
+        let to = from.saturating_add(count).min(self.devices.room());
+        let slots = (from..to).filter_map(|slot| self.devices.get(Slot::try_from(slot).ok()?));
+        let ids = slots.map(|device| device.id.clone()).collect();
+        (ids, (to < self.devices.room()).then_some(to))
+    }
+
     pub(super) fn explain_slot(&self, slot: Slot, now: Now) -> Option<Explanation> {
         let device = self.devices.get(slot)?;
         let clock = Clock {

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::devices::{self, Devices, Place, ServerIndex, Slot};
+use super::changes::Changes;
+use super::devices::{self, Devices, ServerIndex, Slot};
 use super::flapping::Flapping;
 use super::journal::Journal;
 use super::places::Places;
@@ -12,9 +13,7 @@ use super::rules::{At, Finding, Rules};
 use super::server::{Due, Link, Server};
 use super::tick::{Base, Tick};
 use super::timers::Timers;
-use super::{
-    Counters, Explanation, Ignored, Inbound, Options, Outgoing, Reason, Roster, RosterEntry, State,
-};
+use super::{Counters, Ignored, Inbound, Options, Outgoing, Reason, Roster, RosterEntry, State};
 use crate::clock::Now;
 use crate::details::{Details, PresenceRules, ServerLost};
 use crate::identity::{DeviceId, ServerName};
@@ -35,7 +34,7 @@ pub struct Presence {
     pub(super) flapping: Flapping,
     pub(super) places: Places,
     pub(super) counters: Counters,
-    pub(super) revision: u64,
+    pub(super) changes: Changes,
     pub(super) next_order: u64,
     pub(super) found: Vec<Finding>,
     pub(super) journal: Option<Journal>,
@@ -87,7 +86,7 @@ impl Presence {
             flapping: Flapping::default(),
             places: Places::default(),
             counters: Counters::default(),
-            revision: 0,
+            changes: Changes::default(),
             next_order: 0,
             found: Vec::new(),
             journal: None,
@@ -329,65 +328,17 @@ impl Presence {
         all.into_iter().filter_map(named).collect()
     }
 
-    /// Changes whenever the list of published devices changes.
-    #[must_use]
-    pub fn revision(&self) -> u64 {
-        self.revision
-    }
-
-    /// The published devices, sorted by id.
+    /// The published devices, sorted by id: looks at every device that is known.
     pub fn published(&self) -> impl ExactSizeIterator<Item = &DeviceId> {
-        self.devices.published().iter()
+        let mut ids: Vec<&DeviceId> = self.devices.published().map(|device| &device.id).collect();
+        ids.sort_unstable();
+        ids.into_iter()
     }
 
     /// Whether the first list can be given out: every server has settled or is waited for no longer.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.servers.iter().all(Server::is_settled)
-    }
-
-    /// The published devices, to be kept.
-    #[must_use]
-    pub fn roster(&self) -> Roster {
-        let mut devices: Vec<RosterEntry> = self
-            .devices
-            .slots()
-            .filter(|(_, device)| device.place == Place::In)
-            .map(|(_, device)| RosterEntry {
-                id: device.id.clone(),
-                order: device.order,
-                state: device.state,
-                convention: device.found_by,
-            })
-            .collect();
-        devices.sort_by(|a, b| a.id.cmp(&b.id));
-        Roster {
-            version: Roster::VERSION,
-            devices,
-        }
-    }
-
-    /// Why a device is in its state; `None` for one that is not known.
-    #[must_use]
-    pub fn explain(&self, id: &DeviceId, now: Now) -> Option<Explanation> {
-        let server = self.server_index(id.server())?;
-        let slot = self.devices.find(server, id.name())?;
-        self.explain_slot(slot, now)
-    }
-
-    /// All that is known, sorted by id, as `GET /v1/presence` shows it.
-    #[must_use]
-    pub fn explain_all(&self, now: Now) -> Vec<Explanation> {
-        let mut slots: Vec<(&DeviceId, Slot)> = self
-            .devices
-            .slots()
-            .map(|(slot, device)| (&device.id, slot))
-            .collect();
-        slots.sort_unstable();
-        slots
-            .into_iter()
-            .filter_map(|(_, slot)| self.explain_slot(slot, now))
-            .collect()
     }
 
     /// What was counted, and how many devices there are.

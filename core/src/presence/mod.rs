@@ -20,6 +20,7 @@
 //! is invited. Restored devices are never refused.
 
 mod availability;
+mod changes;
 mod conventions;
 mod devices;
 mod evidence;
@@ -37,6 +38,7 @@ mod timers;
 mod types;
 mod wanting;
 
+pub use changes::Moved;
 pub use journal::Change;
 pub use machine::Presence;
 pub use roster::{Roster, RosterEntry};

@@ -1,4 +1,4 @@
-//! Who is published. In: beliefs about devices. Out: the list, the places that `maxDevices` gives,
+//! Who is published. In: beliefs about devices. Out: the changes of the list, the places that `maxDevices` gives,
 //! and what is forgotten. Who is in stays in; newcomers are refused in order of first appearance.
 
 use std::collections::BTreeSet;
@@ -53,7 +53,7 @@ impl Presence {
         if device.reason == Reason::Restored || self.places.taken < self.max_devices {
             device.place = Place::In;
             self.places.taken += 1;
-            self.publish(slot, true, now);
+            self.move_place(slot, true, now);
         } else {
             device.place = Place::Refused;
             self.places.refused.insert((device.order, slot));
@@ -71,7 +71,7 @@ impl Presence {
         match std::mem::replace(&mut device.place, Place::Out) {
             Place::In => {
                 self.places.taken = self.places.taken.saturating_sub(1);
-                self.publish(slot, false, now);
+                self.move_place(slot, false, now);
             }
             Place::Invited => self.places.taken = self.places.taken.saturating_sub(1),
             Place::Refused => {
@@ -104,7 +104,7 @@ impl Presence {
             && device.place == Place::Invited
         {
             device.place = Place::In;
-            self.publish(slot, true, now);
+            self.move_place(slot, true, now);
             self.note(slot);
         }
     }
@@ -113,14 +113,12 @@ impl Presence {
         self.counters.refused = u64::try_from(self.places.refused.len()).unwrap_or(u64::MAX);
     }
 
-    fn publish(&mut self, slot: Slot, published: bool, now: Tick) {
-        if !self.devices.set_published(slot, published) {
-            return;
-        }
-        self.revision += 1;
+    /// The place of a device has become one on the list, or is none any more.
+    fn move_place(&mut self, slot: Slot, published: bool, now: Tick) {
         let Some(device) = self.devices.get_mut(slot) else {
             return;
         };
+        self.changes.note(&device.id, device.order, published);
         let last = device.changed.replace(now);
         let before = device.is_flapping().then_some(last).flatten();
         Flaps::note(&mut device.flaps, last, now);

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::State;
+use super::machine::Presence;
 use crate::identity::DeviceId;
 
 /// The published devices of one request, sorted by id.
@@ -33,6 +34,11 @@ pub struct RosterEntry {
 impl Roster {
     /// The version that is written. Another one is not restored.
     pub const VERSION: u32 = 1;
+
+    /// Sorts the devices by id.
+    pub fn sort(&mut self) {
+        self.devices.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    }
 }
 
 impl Default for Roster {
@@ -41,6 +47,29 @@ impl Default for Roster {
             version: Self::VERSION,
             devices: Vec::new(),
         }
+    }
+}
+
+impl Presence {
+    /// The published devices, to be kept.
+    #[must_use]
+    pub fn roster(&self) -> Roster {
+        let mut roster = Roster {
+            devices: self.entries().collect(),
+            ..Roster::default()
+        };
+        roster.sort();
+        roster
+    }
+
+    /// The entries of the roster, in no order: for those who sort elsewhere.
+    pub fn entries(&self) -> impl Iterator<Item = RosterEntry> {
+        self.devices.published().map(|device| RosterEntry {
+            id: device.id.clone(),
+            order: device.order,
+            state: device.state,
+            convention: device.found_by,
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Random histories: whatever happens, the machine keeps its promises.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -104,6 +104,11 @@ fn check(world: &World, max: usize) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Changes are taken now and then, so that some of them cancel each other out.
+fn step_takes(step: &Step) -> bool {
+    matches!(step, Step::Pass(_) | Step::Packet)
+}
+
 fn max_of(rules: &str) -> usize {
     let start = "limits: {maxDevices: ".len();
     rules[start..=start].parse().unwrap()
@@ -117,11 +122,24 @@ proptest! {
         let mut world = World::new(&rules);
         let max = max_of(&rules);
         let mut before: BTreeSet<String> = BTreeSet::new();
+        let mut told: BTreeMap<u64, String> = BTreeMap::new();
         let mut revision = 0;
         for step in &steps {
             apply(&mut world, step);
             check(&world, max)?;
             let now: BTreeSet<String> = world.published().into_iter().collect();
+            prop_assert_eq!(world.presence.published_count(), now.len());
+            if step_takes(step) {
+                for moved in world.presence.take_moved() {
+                    prop_assert_ne!(moved.was, moved.is);
+                    let before = moved.was.map(|was| told.remove(&was));
+                    prop_assert_eq!(before.is_some(), before.flatten().is_some_and(|id| id == moved.id.as_str()));
+                    if let Some(is) = moved.is {
+                        prop_assert!(told.insert(is, moved.id.to_string()).is_none());
+                    }
+                }
+                prop_assert_eq!(told.values().cloned().collect::<BTreeSet<_>>(), now.clone());
+            }
             if now != before {
                 prop_assert!(world.presence.revision() > revision, "a change without a revision");
             }
