@@ -176,11 +176,13 @@ impl Presence {
         now: Tick,
     ) -> Result<(), Ignored> {
         let slot = self.known(index, finding)?;
-        if let Some(device) = self.devices.get_mut(slot)
-            && device.state == State::Online
-        {
-            device.source = finding.source;
-            self.enter_unconfirmed(slot, Reason::Doubted, now);
+        if let Some(device) = self.devices.get_mut(slot) {
+            // Whatever has spoken for it until now does so no more.
+            let vouched = std::mem::take(&mut device.vouched);
+            if device.state == State::Online || (device.state == State::Unconfirmed && vouched) {
+                device.source = finding.source;
+                self.enter_unconfirmed(slot, Reason::Doubted, now);
+            }
         }
         Ok(())
     }

@@ -150,3 +150,25 @@ fn restored_devices_are_asked_for_and_go_with_their_node() {
         assert_eq!(next.names().is_empty(), dies);
     }
 }
+
+#[test]
+fn a_restored_device_that_is_not_born_again_with_its_node_goes_though_nobody_is_asked() {
+    let mut world = sparkplug(false);
+    world.born(3);
+    let roster = world.presence.roster();
+    for heard_since in [false, true] {
+        let mut next = sparkplug(false);
+        next.presence.restore(&roster, next.now);
+        next.connect(A);
+        next.subscribe(A);
+        if heard_since {
+            next.born(3);
+        }
+        next.pass(secs(600));
+        assert_eq!(next.names(), [NODE, PRESS], "{heard_since}");
+        next.hear("spBv1.0/g/NBIRTH/n", &payload(0, Some(4)));
+        assert_eq!(next.because(PRESS), (State::Unconfirmed, Reason::Doubted));
+        next.pass(secs(600));
+        assert_eq!(next.names(), [NODE], "{heard_since}");
+    }
+}
