@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use akri_mqtt_core::details::{Details, SessionKey};
+use akri_mqtt_core::details::{Convention, Details, SessionKey};
 use blake2::digest::consts::U32;
 use blake2::{Blake2b, Digest};
 use rand::Rng as _;
@@ -100,10 +100,7 @@ impl Evidence {
         let topics = details.topics.iter().map(ToString::to_string);
         let identity = details.identity.iter().map(ToString::to_string);
         let rules = details.presence.availability.iter();
-        let conventions = details
-            .conventions
-            .iter()
-            .map(|convention| format!("{convention:?}"));
+        let conventions = details.conventions.iter().map(looked_for);
         let parts: Vec<String> = topics
             .chain(["identity".to_owned()])
             .chain(identity)
@@ -116,6 +113,18 @@ impl Evidence {
         let full = digest(parts.iter().map(String::as_bytes));
         Self(hex(full.get(..8).unwrap_or_default()))
     }
+}
+
+/// A convention without the options that decide only what is said to Edge Nodes.
+fn looked_for(convention: &Convention) -> String {
+    let mut convention = convention.clone();
+    if let Convention::SparkplugB {
+        host_id, rebirth, ..
+    } = &mut convention
+    {
+        (*host_id, *rebirth) = (None, false);
+    }
+    format!("{convention:?}")
 }
 
 /// Keeps letters, digits and `-`; what a file name, a socket and a client id may all hold.
@@ -386,6 +395,18 @@ mod tests {
             DetailsDigest::of("topics: [a]").to_string(),
             "8a9cf82c507dce20"
         );
+    }
+
+    #[test]
+    fn a_roster_stays_when_only_what_is_said_to_edge_nodes_is_changed() {
+        let evidence = |options: &str| {
+            let yaml = format!(
+                "servers: [{{name: s, urls: [tcp://h:1883]}}]\nconventions: [{{sparkplugB: {{{options}}}}}]\n"
+            );
+            Evidence::of(&Details::parse(&yaml).unwrap())
+        };
+        assert_eq!(evidence("rebirth: true, hostId: plant"), evidence(""));
+        assert_ne!(evidence("groups: [line]"), evidence(""));
     }
 
     #[test]
