@@ -90,8 +90,6 @@ pub struct Request {
     published_revision: Option<u64>,
     left_out: BTreeMap<DeviceId, String>,
     unsaved: bool,
-    /// A file that the next one takes the place of.
-    obsolete: Option<RosterFile>,
     save_at: Instant,
     saving: Option<JoinHandle<()>>,
 }
@@ -123,7 +121,6 @@ impl Request {
             published_revision: None,
             left_out: BTreeMap::new(),
             unsaved: false,
-            obsolete: None,
             save_at: Instant::now(),
             saving: None,
         }
@@ -239,7 +236,7 @@ impl Request {
                 if !file.login().is_same_user(self.parts.file.login()) {
                     self.parts.unproven = None;
                 }
-                self.obsolete = Some(std::mem::replace(&mut self.parts.file, file));
+                self.parts.file = file.in_place_of(&self.parts.file);
                 self.unsaved = self.published_revision.is_some();
             }
             Command::Explain(scope, reply) => {
@@ -378,14 +375,8 @@ impl Request {
 
     /// Begins to write the roster; only one file is written at a time.
     fn write(&mut self) -> JoinHandle<()> {
-        let (file, obsolete) = (self.parts.file.clone(), self.obsolete.take());
-        let saved = self.saved();
-        tokio::task::spawn_blocking(move || {
-            file.save(&saved);
-            if let Some(obsolete) = obsolete {
-                obsolete.remove();
-            }
-        })
+        let (file, saved) = (self.parts.file.clone(), self.saved());
+        tokio::task::spawn_blocking(move || file.save(&saved))
     }
 
     fn saved(&self) -> Saved {

@@ -3,6 +3,7 @@
 //! that looked for the same devices on the same servers. When to write is decided by the request.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use akri_mqtt_core::details::Details;
@@ -107,6 +108,8 @@ pub struct RosterFile {
     state: StateDir,
     name: String,
     login: Login,
+    /// Files with the same request's earlier credentials, which go once this one is written.
+    earlier: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl RosterFile {
@@ -118,6 +121,7 @@ impl RosterFile {
             state: state.clone(),
             name: format!("{instance}.{request}{end}{SUFFIX}"),
             login,
+            earlier: Arc::default(),
         }
     }
 
@@ -127,9 +131,14 @@ impl RosterFile {
         &self.login
     }
 
-    /// Takes the file away: the request writes another one.
-    pub fn remove(&self) {
-        self.state.remove(&self.name);
+    /// The same file, of a request that has written another one until now.
+    #[must_use]
+    pub fn in_place_of(self, other: &Self) -> Self {
+        let mut earlier = other.lock_earlier().clone();
+        earlier.insert(other.name.clone());
+        earlier.remove(&self.name);
+        let earlier = Arc::new(Mutex::new(earlier));
+        Self { earlier, ..self }
     }
 
     /// Writes the roster, so that a crash leaves the old or the new one.
@@ -143,7 +152,15 @@ impl RosterFile {
         };
         if let Err(error) = self.state.replace(&self.name, &bytes) {
             warn!(file = self.name, %error, "roster cannot be written");
+            return;
         }
+        for name in std::mem::take(&mut *self.lock_earlier()) {
+            self.state.remove(&name);
+        }
+    }
+
+    fn lock_earlier(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.earlier.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The roster to start with: of the same credentials if there is one, our own before the newest of a sibling.
@@ -301,6 +318,28 @@ mod tests {
         of("n-0", login("anna", "right")).save(&known);
         let old = of("n-1", Login::default()).load(&details);
         assert!(matches!(old, Some(Found::Unproven(_))), "{old:?}");
+    }
+
+    #[test]
+    fn the_file_of_earlier_credentials_stays_until_the_one_of_now_is_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDir::open(directory.path());
+        let saved = saved(&details("r/{device}/x", "1s"), "a");
+        let names = || state.list(SUFFIX).into_iter().map(|(name, _)| name);
+        let (first, second) = (file(&state, "n-0", "d1"), file(&state, "n-0", "d2"));
+        first.save(&saved);
+        let now = file(&state, "n-0", "d3").in_place_of(&second.in_place_of(&first));
+        let obstacle = directory.path().join(&now.name);
+        std::fs::create_dir(&obstacle).unwrap();
+        now.save(&saved);
+        assert!(names().any(|name| name == first.name));
+        std::fs::remove_dir(&obstacle).unwrap();
+        now.save(&saved);
+        assert_eq!(names().collect::<Vec<_>>(), [now.name.clone()]);
+        let back = file(&state, "n-0", "d1").in_place_of(&now);
+        back.save(&saved);
+        back.save(&saved);
+        assert_eq!(names().collect::<Vec<_>>(), [back.name.clone()]);
     }
 
     #[test]
