@@ -9,6 +9,7 @@ use akri_mqtt_core::identity::ServerName;
 use akri_mqtt_core::presence::{Outgoing, Wanted};
 use akri_mqtt_session::Topic;
 use bytes::Bytes;
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::credentials::Properties;
@@ -18,7 +19,7 @@ use crate::credentials::Properties;
 pub enum Observed {
     /// The server accepted the connection.
     Connected {
-        /// Whether the server has kept what came while we were away.
+        /// Whether nothing was missed since the request has heard of its devices.
         resumed: bool,
         /// When.
         at: Instant,
@@ -71,8 +72,22 @@ pub enum Observed {
 pub struct Member {
     /// What it wants.
     pub wanted: Vec<Wanted>,
+    /// Until when it, or whoever wrote its roster, has heard of its devices.
+    pub known: Option<Timestamp>,
     /// Where its events go.
     pub to: mpsc::Sender<(ServerName, Observed)>,
+}
+
+impl Member {
+    /// The side of a request that wants this and has heard of its devices until then.
+    #[must_use]
+    pub fn new(
+        wanted: Vec<Wanted>,
+        known: Option<Timestamp>,
+        to: mpsc::Sender<(ServerName, Observed)>,
+    ) -> Self {
+        Self { wanted, known, to }
+    }
 }
 
 /// What a session is told.

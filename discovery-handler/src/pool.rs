@@ -12,6 +12,7 @@ use akri_mqtt_core::details::{MqttRules, Server, SessionKey};
 use akri_mqtt_core::identity::ServerName;
 use akri_mqtt_core::presence::{Outgoing, Wanted};
 use akri_mqtt_session::{Counted, Handle, SessionMetrics, SessionState};
+use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
@@ -253,6 +254,9 @@ impl Pool {
         let mut join = membership.join.clone();
         join.properties = properties;
         join.owner = join.owner.with(login);
+        if membership.info.handle.status().borrow().connected {
+            join.member.known = Some(Timestamp::now());
+        }
         let resolved = Shape::of(&join).and_then(|shape| Ok((shape, self.credentials(&join)?)));
         let (shape, credentials) = match resolved {
             Ok(resolved) => resolved,

@@ -383,7 +383,8 @@ impl Request {
         let login = self.parts.file.login().clone();
         let roster = self.parts.presence.roster();
         let waiting = self.parts.publisher.waiting();
-        Saved::of(&self.parts.details, login, roster, waiting)
+        let now = Timestamp::now();
+        Saved::of(&self.parts.details, login, roster, waiting, now)
     }
 }
 

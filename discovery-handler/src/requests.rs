@@ -276,10 +276,10 @@ impl Requests {
         if let Some(saved) = &saved {
             presence.restore(&saved.roster, request::now());
         }
-        let wanted = presence.subscriptions();
+        let known = saved.as_ref().or(unproven.as_ref()).and_then(|it| it.at);
         let (events, inbox) = mpsc::channel(EVENTS);
         let (commands, questions) = mpsc::channel(COMMANDS);
-        let member = Member { wanted, to: events };
+        let member = Member::new(presence.subscriptions(), known, events);
         let owner = Owner::new(&label, file.login());
         let members = self.join_all(&details, key, owner, &member).await?;
         let (streams, stream_count) = watch::channel(0);

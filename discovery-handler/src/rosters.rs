@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use akri_mqtt_core::details::Details;
 use akri_mqtt_core::identity::{DeviceId, ServerName};
 use akri_mqtt_core::presence::{Roster, RosterEntry};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
@@ -33,6 +34,9 @@ pub struct Saved {
     /// With which credentials; none in files of earlier versions.
     #[serde(default)]
     login: Option<Login>,
+    /// When it was written; unknown of files of earlier versions.
+    #[serde(default)]
+    pub at: Option<Timestamp>,
     /// Devices that were present and not listed, for want of room.
     pub waiting: BTreeSet<String>,
     /// The devices.
@@ -47,12 +51,14 @@ impl Saved {
         login: Login,
         roster: Roster,
         waiting: impl Iterator<Item = DeviceId>,
+        now: Timestamp,
     ) -> Self {
         Self {
             version: VERSION,
             evidence: Evidence::of(details),
             sessions: sessions(details),
             login: Some(login),
+            at: Some(now),
             waiting: waiting.map(|id| id.to_string()).collect(),
             roster,
         }
@@ -246,7 +252,8 @@ mod tests {
             devices: vec![entry],
             ..Roster::default()
         };
-        Saved::of(details, Login::default(), roster, std::iter::empty())
+        let now = Timestamp::UNIX_EPOCH;
+        Saved::of(details, Login::default(), roster, std::iter::empty(), now)
     }
 
     fn file(state: &StateDir, instance: &str, request: &str) -> RosterFile {

@@ -15,6 +15,7 @@ use akri_mqtt_core::presence::Wanted;
 use akri_mqtt_core::topic::{FilterTree, TopicFilter};
 use akri_mqtt_runtime::Shutdown;
 use akri_mqtt_session::{Event, Events, Handle, Message, Subscription};
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
@@ -33,6 +34,14 @@ struct Joined {
     told: bool,
 }
 
+/// The connection that there is.
+struct Link {
+    at: Instant,
+    since: Timestamp,
+    /// Whether the server has kept what came before it.
+    session_present: bool,
+}
+
 /// The session and its requests.
 pub struct SharedSession {
     server: Server,
@@ -43,7 +52,7 @@ pub struct SharedSession {
     members: BTreeMap<u64, Joined>,
     tree: FilterTree<u64>,
     subscribed: Vec<Subscription>,
-    connected: Option<Instant>,
+    connected: Option<Link>,
     settled: bool,
     /// Filters are left out until then, so that subscribing them again brings their snapshot.
     refresh_until: Option<tokio::time::Instant>,
@@ -116,10 +125,13 @@ impl SharedSession {
     }
 
     async fn join(&mut self, id: u64, member: Member) {
-        if let Some(at) = self.connected {
-            let resumed = true;
-            self.tell(&member, Observed::Connected { resumed, at })
-                .await;
+        if let Some(link) = &self.connected {
+            let heard_since = member.known.is_some_and(|known| known >= link.since);
+            let observed = Observed::Connected {
+                resumed: link.session_present || heard_since,
+                at: link.at,
+            };
+            self.tell(&member, observed).await;
         }
         let again: Vec<String> = member
             .wanted
@@ -221,7 +233,11 @@ impl SharedSession {
             Event::Connected(connected) => {
                 info!(server = %self.server.name, url = %connected.url, version = %connected.version,
                     session_present = connected.session_present, "connected");
-                self.connected = Some(connected.at);
+                self.connected = Some(Link {
+                    at: connected.at,
+                    since: Timestamp::now(),
+                    session_present: connected.session_present,
+                });
                 self.settled = false;
                 self.members
                     .values_mut()
@@ -363,5 +379,58 @@ pub async fn until(at: Option<tokio::time::Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use akri_mqtt_core::credentials::Credentials;
+    use akri_mqtt_core::details::Details;
+
+    use super::*;
+    use crate::credentials::{Files, Properties};
+    use crate::session_options::options;
+    use crate::state_dir::StateDir;
+
+    /// A session that never connects by itself.
+    fn session() -> SharedSession {
+        let yaml = "servers: [{name: s, urls: [tcp://127.0.0.1:1]}]\ntopics: ['r/{device}/x']\n";
+        let details = Details::parse(yaml).unwrap();
+        let server = details.servers[0].clone();
+        let state = FileState::load("id", &StateDir::in_memory());
+        let sources = (Files::none(), Properties::default(), false);
+        let (account, told) = Account::new(server.clone(), sources, Credentials::default());
+        let options = options(&server, &details.mqtt, "id".to_owned());
+        let memory = Arc::<FileState>::clone(&state);
+        let (handle, _) = akri_mqtt_session::start(options, told.credentials, memory, Vec::new());
+        let voice = Voice::new(server.name.clone(), handle.clone(), None);
+        SharedSession::new(server, (handle, voice), account, state)
+    }
+
+    #[tokio::test]
+    async fn who_joins_late_has_missed_something_unless_the_server_kept_it_or_its_roster_is_newer()
+    {
+        let since = Timestamp::now();
+        let earlier = since - Duration::from_secs(60);
+        let later = since + Duration::from_secs(60);
+        for (session_present, known, expected) in [
+            (false, None, false),
+            (false, Some(earlier), false),
+            (false, Some(later), true),
+            (true, Some(earlier), true),
+        ] {
+            let mut session = session();
+            session.connected = Some(Link {
+                at: Instant::now(),
+                since,
+                session_present,
+            });
+            let (to, mut told) = mpsc::channel(8);
+            session.join(1, Member::new(Vec::new(), known, to)).await;
+            let Some((_, Observed::Connected { resumed, .. })) = told.recv().await else {
+                panic!("it is told that there is a connection");
+            };
+            assert_eq!(resumed, expected, "{session_present} {known:?}");
+        }
     }
 }
