@@ -44,6 +44,12 @@ impl Login {
             None => String::new(),
         }
     }
+
+    /// What tells the user from others in a name; empty where there is none.
+    #[must_use]
+    pub fn user_start(&self) -> &str {
+        self.user.get(..DIGEST).unwrap_or_default()
+    }
 }
 
 /// Makes logins that processes with one state directory can compare.

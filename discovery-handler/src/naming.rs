@@ -1,7 +1,7 @@
 //! Names that outlive the process: instance, session keys, client ids.
 //! In: flags, environment, servers. Out: the same names after every restart.
-//! Never a function of devices, topics or credentials: what the server queues for a client id
-//! must survive a change of any of them.
+//! Never a function of devices or topics, and of credentials only by whose they are: what the server
+//! queues for a client id must survive a change of any of them, and is nobody else's.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -253,15 +253,17 @@ impl ClientIds {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     label: RequestLabel,
+    user: String,
     login: String,
 }
 
 impl Owner {
-    /// A request with these credentials; `login` is what its files end in.
+    /// A request with these credentials.
     #[must_use]
     pub fn new(label: &RequestLabel, login: &Login) -> Self {
         Self {
             label: label.clone(),
+            user: login.user_start().to_owned(),
             login: login.file_end(),
         }
     }
@@ -273,12 +275,20 @@ impl Owner {
     }
 
     fn text(&self) -> String {
+        if self.login.is_empty() {
+            return self.label.to_string();
+        }
+        format!("{}-{}{}", self.label, self.user, self.login)
+    }
+
+    /// The text of earlier versions, which does not say of which user it is.
+    fn earlier_text(&self) -> String {
         format!("{}{}", self.label, self.login)
     }
 
-    fn is_same_request(&self, known: &str) -> bool {
-        let rest = known.strip_prefix(self.label.as_str());
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    fn is_same_user(&self, known: &str) -> bool {
+        let of_user = format!("{}-{}-", self.label, self.user);
+        known.starts_with(&of_user) || (self.user.is_empty() && known == self.label.as_str())
     }
 }
 
@@ -318,8 +328,8 @@ impl Ordinals {
         }
     }
 
-    /// The ordinal of a session for this owner: the one it had, else one that the same request had with other
-    /// credentials, else the lowest that nobody uses now.
+    /// The ordinal of a session for this owner: the one it had, else one that the same request had with another
+    /// password, else the lowest that nobody has.
     pub fn take(&self, key: &SessionKey, owner: &Owner, in_use: &[u32]) -> u32 {
         let mut owners = self.lock();
         if owners.len() >= MAX_KEYS && !owners.contains_key(&key.to_string()) {
@@ -327,7 +337,7 @@ impl Ordinals {
             owners.clear();
         }
         let of_key = owners.entry(key.to_string()).or_default();
-        let text = owner.text();
+        let (text, earlier) = (owner.text(), owner.earlier_text());
         let free = |ordinal: &u32| !in_use.contains(ordinal);
         let had = |whose: &dyn Fn(&str) -> bool| {
             let mut all = of_key.iter();
@@ -337,7 +347,8 @@ impl Ordinals {
         let unowned =
             || (1..=MAX_SUFFIX).find(|ordinal| free(ordinal) && !of_key.contains_key(ordinal));
         let ordinal = had(&|known| known == text)
-            .or_else(|| had(&|known| owner.is_same_request(known)))
+            .or_else(|| had(&|known| known == earlier))
+            .or_else(|| had(&|known| owner.is_same_user(known)))
             .or_else(unowned)
             .or_else(|| (1..=MAX_SUFFIX).find(free))
             .unwrap_or(MAX_SUFFIX);
@@ -385,6 +396,7 @@ mod tests {
     fn owner(label: &str, login: &str) -> Owner {
         Owner {
             label: RequestLabel(label.to_owned()),
+            user: String::new(),
             login: login.to_owned(),
         }
     }
@@ -497,5 +509,24 @@ mod tests {
         let ordinals = Ordinals::load("n-0", &state);
         ordinals.rename(&key("a"), 1, &owner("r1", "-newer"));
         assert_eq!((take("-new", &[]), take("-newer", &[2])), (2, 1));
+    }
+
+    #[test]
+    fn another_user_gets_a_session_of_its_own_also_after_an_upgrade() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDir::open(directory.path());
+        let take = |user: &str, login: &str| {
+            let user = user.to_owned();
+            let owner = owner("r1", login);
+            Ordinals::load("n-0", &state).take(&key("a"), &Owner { user, ..owner }, &[])
+        };
+        assert_eq!((take("anna", "-old"), take("bert", "-his")), (1, 2));
+        assert_eq!((take("", ""), take("anna", "-new")), (3, 1));
+        assert_eq!((take("anna", "-new"), take("", "-authority")), (1, 3));
+        // As an earlier version has kept it.
+        let text = format!("{{\"{}\":{{\"1\":\"r1\",\"2\":\"r1-his\"}}}}", key("a"));
+        state.replace("n-0.clients.json", text.as_bytes()).unwrap();
+        assert_eq!((take("anna", "-new"), take("bert", "-his")), (3, 2));
+        assert_eq!((take("", ""), take("bert", "-hers")), (1, 2));
     }
 }

@@ -255,6 +255,7 @@ impl Pool {
         join.properties = properties;
         join.owner = join.owner.with(login);
         if membership.info.handle.status().borrow().connected {
+            // It has heard everything until now.
             join.member.known = Some(Timestamp::now());
         }
         let resolved = Shape::of(&join).and_then(|shape| Ok((shape, self.credentials(&join)?)));
