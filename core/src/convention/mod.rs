@@ -35,6 +35,12 @@ pub(crate) trait Module: fmt::Debug + Send + Sync {
         Filters::default()
     }
 
+    /// Whether [`Module::named`] has a topic among those where presence is announced.
+    fn announces(&self, topic: &str) -> bool {
+        let named = self.named().announcing;
+        named.iter().any(|filter| filter.matches(topic))
+    }
+
     /// A connection begins, and with it a snapshot of what is retained.
     fn connected(&mut self) {}
 

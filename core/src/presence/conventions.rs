@@ -30,10 +30,19 @@ struct Running {
     modules: Vec<Box<dyn Module>>,
     /// What [`Module::revision`] was, by server.
     revisions: Vec<u64>,
-    /// Where it announces devices, but for what payloads have named.
+    /// Where it announces devices, but for what payloads have named: a few.
     announcing: Vec<TopicFilter>,
     /// Whether the snapshot lacks one of its announcements, by server.
     lacks: Vec<bool>,
+}
+
+impl Running {
+    /// Whether it announces devices on a topic of a server.
+    fn announces(&self, server: ServerIndex, topic: &str) -> bool {
+        let module = self.modules.get(usize::from(server));
+        self.announcing.iter().any(|filter| filter.matches(topic))
+            || module.is_some_and(|module| module.announces(topic))
+    }
 }
 
 /// What a convention gives to its findings.
@@ -141,12 +150,10 @@ impl Conventions {
         all
     }
 
-    /// Where their payloads decide on a server.
-    pub fn deciding(&self, server: ServerIndex) -> Vec<TopicFilter> {
-        let mut all = self.filters.announcing.clone();
-        all.extend(self.named(server).announcing);
-        all.extend(self.numbered.iter().cloned());
-        all
+    /// Whether payloads on a topic of a server decide something.
+    pub fn decides(&self, server: ServerIndex, topic: &str) -> bool {
+        let announces = self.all.iter().any(|one| one.announces(server, topic));
+        announces || self.numbered.iter().any(|filter| filter.matches(topic))
     }
 
     /// A connection to a server begins.
@@ -166,12 +173,7 @@ impl Conventions {
         let index = usize::from(server);
         let mut any = false;
         for running in &mut self.all {
-            let named = running.modules.get(index).map(|module| module.named());
-            let mut announcing = running
-                .announcing
-                .iter()
-                .chain(named.iter().flat_map(|named| &named.announcing));
-            if announcing.any(|filter| filter.matches(topic))
+            if running.announces(server, topic)
                 && let Some(lacks) = running.lacks.get_mut(index)
             {
                 *lacks = true;

@@ -162,11 +162,13 @@ impl Rules {
         least(self.wanted.iter().cloned().chain(more))
     }
 
-    /// Where payloads decide on one server, as opposed to that there is a message at all.
-    pub fn deciding_on(&self, server: ServerIndex) -> Vec<TopicFilter> {
-        let words = self.availability.iter().map(|rule| rule.filter().clone());
-        let conventions = self.conventions().map(|all| all.deciding(server));
-        words.chain(conventions.into_iter().flatten()).collect()
+    /// Whether payloads on a topic of a server decide, as opposed to that there is a message at all.
+    pub fn decides(&self, server: ServerIndex, topic: &str) -> bool {
+        let mut patterns = self.availability.iter();
+        patterns.any(|pattern| pattern.filter().matches(topic))
+            || self
+                .conventions()
+                .is_some_and(|all| all.decides(server, topic))
     }
 
     /// Changes whenever [`Rules::wanted_on`] does for a server.

@@ -83,12 +83,12 @@ impl Presence {
         index.map_or_else(Vec::new, |index| self.rules.wanted_on(index))
     }
 
-    /// The topics of a server on which payloads decide; on all others it counts only that there is a message.
-    /// It changes with [`Presence::subscriptions_revision`].
+    /// Whether payloads on a topic of a server decide, by what they have named until now; on all other topics it
+    /// counts only that there is a message.
     #[must_use]
-    pub fn deciding_on(&self, server: &ServerName) -> Vec<TopicFilter> {
+    pub fn decides(&self, server: &ServerName, topic: &str) -> bool {
         let index = self.server_index(server);
-        index.map_or_else(Vec::new, |index| self.rules.deciding_on(index))
+        index.is_some_and(|index| self.rules.decides(index, topic))
     }
 
     /// Changes whenever [`Presence::subscriptions_on`] does for one of the servers.

@@ -4,7 +4,7 @@
 //! Between two entries every timer goes off exactly when it is due. A live handler is a little later than that,
 //! by as much as its process had to wait; nothing else differs.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,6 @@ use crate::clock::Now;
 use crate::details::Details;
 use crate::identity::ServerName;
 use crate::presence::{Change, Ignored, Inbound, Options, Presence};
-use crate::topic::FilterTree;
 
 /// Stands for a payload that was not kept, on topics where it counts only that there is one.
 const ANY: &[u8] = b"?";
@@ -40,8 +39,6 @@ pub struct Replay {
     at: Duration,
     /// The timer that went off last.
     woken: Option<Duration>,
-    deciding: BTreeMap<ServerName, FilterTree<()>>,
-    revision: Option<u64>,
     undecided: u64,
 }
 
@@ -57,8 +54,6 @@ impl Replay {
             start,
             at: Duration::ZERO,
             woken: None,
-            deciding: BTreeMap::new(),
-            revision: None,
             undecided: 0,
         }
     }
@@ -128,21 +123,9 @@ impl Replay {
     }
 
     /// Whether the payload of a message on this topic decides something, by what is known until now.
-    pub fn decides(&mut self, server: &ServerName, topic: &str) -> bool {
-        let revision = Some(self.presence.subscriptions_revision());
-        if self.revision != revision {
-            self.revision = revision;
-            self.deciding.clear();
-        }
-        let presence = &self.presence;
-        let tree = self.deciding.entry(server.clone()).or_insert_with(|| {
-            let mut tree = FilterTree::new();
-            for filter in presence.deciding_on(server) {
-                tree.insert(&filter, ());
-            }
-            tree
-        });
-        tree.matching(topic).next().is_some()
+    #[must_use]
+    pub fn decides(&self, server: &ServerName, topic: &str) -> bool {
+        self.presence.decides(server, topic)
     }
 
     fn message(&mut self, server: &ServerName, message: &Message<'_>, now: Now) {

@@ -362,6 +362,36 @@ fn a_trace_with_hashes_decides_what_the_full_one_does_for_every_convention() {
     }
 }
 
+#[test]
+fn payloads_decide_on_topics_from_when_they_are_named_until_they_are_taken_back() {
+    let details = "servers: [{name: plant-a, urls: ['tcp://h']}]\nconventions: [homeAssistant]";
+    let mut replay = Replay::new(
+        Arc::new(Details::parse(details).unwrap()),
+        header().time,
+        Instant::now(),
+    );
+    let config = |n: u32| format!("homeassistant/sensor/n{n}/config");
+    // So many that nothing may look at all of them for each message.
+    for n in 0..3_000 {
+        let named = format!("n{n}/status");
+        assert!(!replay.decides(&server(), &named));
+        assert!(replay.decides(&server(), &config(n)));
+        let payload = format!(
+            "{{\"availability_topic\":\"{named}\",\"state_topic\":\"n{n}/state\",\"unique_id\":\"n{n}\",\"device\":{{\"identifiers\":\"n{n}\"}}}}"
+        );
+        let (topic, payload) = (config(n), payload.into_bytes());
+        let event = Event::Message(message(&topic, &payload, true));
+        replay.take(secs(1), &server(), &event);
+        assert!(replay.decides(&server(), &named));
+        assert!(!replay.decides(&server(), &format!("n{n}/state")));
+    }
+    let topic = config(7);
+    let event = Event::Message(message(&topic, b"", false));
+    replay.take(secs(2), &server(), &event);
+    assert!(!replay.decides(&server(), "n7/status"));
+    assert!(replay.decides(&server(), "n8/status"));
+}
+
 fn payloads() -> impl Strategy<Value = Payload<'static>> {
     prop_oneof![
         prop::collection::vec(any::<u8>(), 0..40).prop_map(|bytes| Payload::Kept(bytes.into())),

@@ -341,6 +341,11 @@ impl Module for HomeAssistant {
         self.topics.named()
     }
 
+    fn announces(&self, topic: &str) -> bool {
+        let named = self.topics.get(topic);
+        named.is_some_and(|topic| !topic.announces.is_empty())
+    }
+
     fn connected(&mut self) {
         self.snapshot += 1;
     }
