@@ -103,10 +103,11 @@ impl fmt::Debug for Message {
 pub struct Topic(Bytes);
 
 impl Topic {
-    /// None if the bytes are not UTF-8 or hold a null character (MQTT 5.0, 1.5.4).
+    /// None if the bytes are empty, not UTF-8, or hold a null character or a wildcard (MQTT 5.0, 1.5.4, 4.7.1, 4.7.3).
     pub(crate) fn parse(bytes: Bytes) -> Option<Self> {
-        let valid = !bytes.contains(&0) && std::str::from_utf8(&bytes).is_ok();
-        valid.then_some(Self(bytes))
+        let forbidden = |byte: &u8| matches!(byte, 0 | b'+' | b'#');
+        let valid = !bytes.is_empty() && !bytes.iter().any(forbidden);
+        (valid && std::str::from_utf8(&bytes).is_ok()).then_some(Self(bytes))
     }
 
     /// The text.
@@ -114,6 +115,13 @@ impl Topic {
     pub fn as_str(&self) -> &str {
         // Checked by `parse`; this crate forbids `unsafe`, so it is checked once more.
         std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// The length of the text in bytes.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "no topic is empty")]
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
 }
 

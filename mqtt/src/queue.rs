@@ -69,11 +69,8 @@ pub(crate) fn channel(capacity: usize, capacity_bytes: usize) -> (Producer, Even
 
 fn weight(event: &Event) -> usize {
     match event {
-        Event::Message(message) => message
-            .topic
-            .as_str()
-            .len()
-            .saturating_add(message.payload.len()),
+        Event::Message(message) => message.topic.len().saturating_add(message.payload.len()),
+        Event::TooLarge { topic, .. } => topic.len(),
         _ => 0,
     }
 }

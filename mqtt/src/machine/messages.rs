@@ -29,8 +29,7 @@ impl Machine {
             return Err(Violation(0x94, "a topic alias, although none was allowed").into());
         }
         self.not_drained(qos, now);
-        let topic =
-            Topic::parse(topic).filter(|topic| !topic.is_empty() && !topic.contains(['+', '#']));
+        let topic = Topic::parse(topic);
         let (subscription_ids, properties) = props.map(|props| split(*props)).unwrap_or_default();
         let copy = topic.as_ref().is_some_and(|topic| {
             !duplicate && !retain && self.recent.is_copy(topic, &payload, qos, &subscription_ids)

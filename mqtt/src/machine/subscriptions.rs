@@ -53,6 +53,8 @@ pub(super) struct Subscriptions {
     packet_bytes: usize,
     announced: bool,
     dirty: bool,
+    /// No refused filter is to be tried again before this.
+    retry: Option<Instant>,
 }
 
 impl Subscriptions {
@@ -72,6 +74,7 @@ impl Subscriptions {
             packet_bytes: BYTES_PER_PACKET,
             announced: false,
             dirty: true,
+            retry: None,
         };
         subscriptions.set_wanted(wanted, now);
         subscriptions
@@ -283,6 +286,8 @@ impl Subscriptions {
         for ((filter, spec), code) in filters.into_iter().zip(codes) {
             if let Some(slot) = self.slots.get_mut(&filter) {
                 slot.answered(spec, *code, now);
+                let retry = slot.refused.as_ref().and_then(|refused| refused.retry_at);
+                self.retry = self.retry.into_iter().chain(retry).min();
             }
         }
         self.dirty = true;
@@ -328,17 +333,15 @@ impl Subscriptions {
         Some(refused.collect())
     }
 
+    /// Asked after each packet: a look at every filter would cost more than the packet.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let waiting = self
-            .slots
-            .values()
-            .filter(|slot| slot.wanted.is_some() && !slot.in_flight);
-        waiting
-            .filter_map(|slot| slot.refused.as_ref()?.retry_at)
-            .min()
+        self.retry
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if self.retry.is_none_or(|retry| now < retry) {
+            return;
+        }
         for slot in self.slots.values_mut().filter(|slot| !slot.in_flight) {
             if let Some(refused) = slot
                 .refused
@@ -350,6 +353,10 @@ impl Subscriptions {
                 self.announced = false;
             }
         }
+        let slots = self.slots.values();
+        let waiting = slots.filter(|slot| slot.wanted.is_some() && !slot.in_flight);
+        let retries = waiting.filter_map(|slot| slot.refused.as_ref()?.retry_at);
+        self.retry = retries.min();
     }
 
     /// A snapshot may begin.
