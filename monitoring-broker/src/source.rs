@@ -42,7 +42,7 @@ impl SourceMetrics {
         );
         registry.register(
             "devices_refused",
-            "Instances of --pool that cannot be read, or name the device of another one",
+            "Instances of --pool that cannot be read, name the device of another one, or are beyond the limit",
             self.refused.clone(),
         );
         registry.register(

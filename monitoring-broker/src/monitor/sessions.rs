@@ -65,15 +65,17 @@ impl End {
             urgent.await;
             sleep(HAND_OVER).await;
         };
+        tokio::pin!(in_order);
         tokio::select! {
-            () = in_order => return,
+            () = &mut in_order => return,
             () = too_late => {}
         }
         tracing::warn!("a session is closed whose task waits for the store or for the server");
         // What was not acknowledged comes again, with whoever goes on with the session.
         self.handle.close_with_will().await;
-        // Without a limit: what is to be stored must be on the disk before this process gives the shard back.
-        self.ended.cancelled().await;
+        // Without a limit: what is to be stored must be on the disk before this process gives the shard back. Its task
+        // is still told: it must not store what the session left in its queue without an acknowledgement.
+        in_order.await;
     }
 }
 

@@ -10,7 +10,7 @@ use super::cursors::{self, Unsaved};
 use super::schema;
 
 /// Blocks deleted in one transaction; bounds the room that it needs on a full disk.
-const BLOCKS: usize = 1_024;
+const BLOCKS: usize = 256;
 /// Pages given back to the file system after a pass.
 const VACUUM_PAGES: u32 = 512;
 

@@ -91,7 +91,14 @@ fn open(path: &Path) -> Result<Opened, StoreError> {
     if application == 0 {
         create(&mut connection)?;
     } else if pragma(&connection, "user_version")? < VERSION {
-        upgrade(&mut connection)?;
+        upgrade(&mut connection).or_else(|error| match error {
+            // The writer, which makes room otherwise, does not run yet; it takes the reserve again.
+            StoreError::Full(_) => {
+                directory::release_reserve(path);
+                upgrade(&mut connection)
+            }
+            other => Err(other),
+        })?;
     }
     let id = meta_text(&connection, "store_id")?
         .ok_or_else(|| StoreError::Damaged("it has no id".to_owned()))?;
