@@ -18,7 +18,7 @@ use super::service::Decoders;
 use crate::access::{Access, AccessFiles, Gate, PortName};
 use crate::devices::{Device, Devices, Presence, State};
 use crate::metrics::StoreMetrics;
-use crate::store::{Arrival, Config, Store};
+use crate::store::{Arrival, Config, Place, Store};
 
 pub const SECOND: i64 = 1_000_000_000;
 /// 2025-01-01T00:00:00Z.
@@ -75,8 +75,7 @@ impl Bench {
 
     pub fn arrival(&self, name: &str, topic: &str, payload: impl Into<Bytes>) -> Arrival {
         Arrival {
-            devices: [Arc::from(format!("plant-a/{name}"))].into(),
-            topic: topic.into(),
+            place: Arc::new(Place::new(topic, [format!("plant-a/{name}").into()])),
             payload: payload.into(),
             qos: 1,
             retained: false,

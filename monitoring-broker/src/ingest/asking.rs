@@ -48,10 +48,14 @@ impl Task {
             return;
         };
         for (server, outgoing) in watched.machine.outgoing(self.now) {
-            let route = self.routes.of(&outgoing.topic, |_| false);
-            let others = route.evidence.iter().map(|evidence| &evidence.device);
-            for other in others.filter(|other| *other != id) {
-                if let Some(watched) = self.watched.get_mut(other) {
+            let all = &self.watched;
+            let route = self
+                .routes
+                .of(&outgoing.topic, |id| Some((all.get_index_of(id)?, false)));
+            for evidence in &route.evidence {
+                if let Some((other, watched)) = self.watched.get_index_mut(evidence.index)
+                    && other != id
+                {
                     let message = Inbound {
                         topic: &outgoing.topic,
                         payload: &outgoing.payload,

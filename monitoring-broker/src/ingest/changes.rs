@@ -8,8 +8,9 @@ use akri_mqtt_core::identity::DeviceId;
 use akri_mqtt_core::presence::{Presence as Machine, State as Seen};
 use akri_mqtt_core::properties::DeviceSpec;
 
-use super::task::{Command, Task, Watched, now};
+use super::task::{Command, Task, now};
 use super::wanted::{Filters, subscriptions};
+use super::watched::{Pulse, Watched};
 use crate::devices::{Device, Presence, State};
 use crate::store::DeviceRecord;
 
@@ -94,9 +95,8 @@ impl Task {
         let subscriptions = machine.subscriptions_revision();
         let watched = Watched {
             spec,
-            machine,
-            is_online: false,
-            heard: None,
+            machine: Box::new(machine),
+            pulse: Pulse::default(),
             filters,
             subscriptions,
             revision,
@@ -110,7 +110,7 @@ impl Task {
 
     /// Without a trace but what is shown of it; false if it was not watched.
     fn forget(&mut self, id: &DeviceId) -> bool {
-        let Some(watched) = self.watched.remove(id) else {
+        let Some(watched) = self.watched.swap_remove(id) else {
             return false;
         };
         self.routes.remove(&watched.spec, &watched.filters);

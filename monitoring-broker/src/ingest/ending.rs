@@ -8,7 +8,7 @@ use akri_mqtt_runtime::Shutdown;
 use akri_mqtt_session::{Event, SessionState as _};
 
 use super::changes::record;
-use super::task::{Task, now};
+use super::task::{EVENTS, Task, now};
 use crate::devices::State;
 use crate::store::Status;
 
@@ -31,15 +31,18 @@ impl Task {
         self.parts.handle.subscribe(Vec::new());
         let limit = tokio::time::sleep(LEAVE);
         tokio::pin!(limit);
+        let mut events = Vec::new();
         while self.connected && !self.parts.memory.subscriptions().is_empty() {
             tokio::select! {
                 () = shutdown.triggered() => break,
                 () = &mut limit => break,
                 // `Subscribed` comes after the last answer; what else comes is nobody's and is acknowledged.
-                event = self.parts.events.recv() => match event {
-                    Some(event) => self.event(event).await?,
-                    None => break,
-                },
+                count = self.parts.events.recv_many(&mut events, EVENTS) => {
+                    if count == 0 {
+                        break;
+                    }
+                    self.events(&mut events).await?;
+                }
             }
         }
         if !self.parts.memory.subscriptions().is_empty() {
@@ -60,6 +63,7 @@ impl Task {
                 && message.ack.is_none()
             {
                 self.message(message).await?;
+                self.store().await?;
             }
         }
         let at = now().wall;
@@ -82,7 +86,7 @@ impl Task {
     }
 
     /// Waits until what was taken is committed and its acknowledgements are on their way, or some time.
-    pub(super) async fn committed(&self) {
+    pub(super) async fn committed(&mut self) {
         let store = &self.parts.store;
         let committed = async {
             if store.sync().await.is_err() {

@@ -8,6 +8,7 @@ mod names;
 mod routes;
 mod task;
 mod wanted;
+mod watched;
 
 pub use names::{ClientIds, Identity, Scope};
 pub use task::{Command, Parts, run};

@@ -7,8 +7,11 @@ use akri_mqtt_core::identity::DeviceId;
 use akri_mqtt_core::properties::DeviceSpec;
 use akri_mqtt_core::sparkplug;
 use akri_mqtt_core::topic::FilterTree;
+use foldhash::fast::RandomState;
+use smallvec::SmallVec;
 
 use super::wanted::Filters;
+use crate::store::Place;
 
 /// Topics whose route is remembered; beyond it all are forgotten and found again.
 const REMEMBERED: usize = 16_384;
@@ -17,23 +20,21 @@ const REMEMBERED: usize = 16_384;
 const MOST_DEVICES: usize = 64;
 
 /// A device of which a topic says something.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Evidence {
-    /// The device.
-    pub device: DeviceId,
+    /// Its index among those that are watched. A device that comes or goes makes all routes forgotten.
+    pub index: usize,
     /// It says only that the device lives.
     pub is_plain: bool,
 }
 
 /// Where messages of a topic go.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Route {
-    /// The topic.
-    pub topic: Arc<str>,
-    /// The devices whose data it is, sorted.
-    pub data: Arc<[Arc<str>]>,
+    /// The topic, and the devices whose data it is, sorted.
+    pub place: Arc<Place>,
     /// The devices whose presence it may concern, sorted.
-    pub evidence: Vec<Evidence>,
+    pub evidence: SmallVec<[Evidence; 1]>,
     /// A filter took it, but it is another device's.
     pub is_foreign: bool,
     /// Its messages are births of Sparkplug.
@@ -42,14 +43,13 @@ pub struct Route {
 
 impl Route {
     /// Of a topic that is no device's.
-    pub fn nobody(topic: &str) -> Arc<Self> {
-        Arc::new(Self {
-            topic: topic.into(),
-            data: [].into(),
-            evidence: Vec::new(),
+    pub fn nobody(topic: &str) -> Self {
+        Self {
+            place: Arc::new(Place::new(topic, [])),
+            evidence: SmallVec::new(),
             is_foreign: false,
             is_birth: false,
-        })
+        }
     }
 }
 
@@ -63,7 +63,7 @@ struct Target {
 #[derive(Default)]
 pub struct Routes {
     tree: FilterTree<Target>,
-    remembered: HashMap<Arc<str>, Arc<Route>>,
+    remembered: HashMap<Arc<str>, Route, RandomState>,
 }
 
 impl Routes {
@@ -86,12 +86,22 @@ impl Routes {
         self.remembered.clear();
     }
 
-    /// The route of a topic, of which `is_plain` tells whether it says only that a device lives.
-    pub fn of(&mut self, topic: &str, is_plain: impl Fn(&DeviceId) -> bool) -> Arc<Route> {
-        if let Some(route) = self.remembered.get(topic) {
-            return Arc::clone(route);
+    /// The route of a topic, if it is remembered.
+    pub fn known(&self, topic: &str) -> Option<&Route> {
+        self.remembered.get(topic)
+    }
+
+    /// The route of a topic. `watched` tells of a device that is watched its index, and whether the topic says only
+    /// that it lives.
+    pub fn of(
+        &mut self,
+        topic: &str,
+        watched: impl Fn(&DeviceId) -> Option<(usize, bool)>,
+    ) -> Route {
+        if let Some(route) = self.known(topic) {
+            return route.clone();
         }
-        let route = Arc::new(self.find(topic, is_plain));
+        let route = self.find(topic, watched);
         if route.evidence.len() > MOST_DEVICES {
             return route;
         }
@@ -99,11 +109,11 @@ impl Routes {
             self.remembered.clear();
         }
         self.remembered
-            .insert(Arc::clone(&route.topic), Arc::clone(&route));
+            .insert(Arc::clone(route.place.topic()), route.clone());
         route
     }
 
-    fn find(&self, topic: &str, is_plain: impl Fn(&DeviceId) -> bool) -> Route {
+    fn find(&self, topic: &str, watched: impl Fn(&DeviceId) -> Option<(usize, bool)>) -> Route {
         let (mut data, mut evidence, mut is_foreign) = (Vec::new(), Vec::new(), false);
         for target in self.tree.matching(topic) {
             if target.is_data && !target.device.owns(topic) {
@@ -112,25 +122,22 @@ impl Routes {
             }
             evidence.push(target.device.id.clone());
             if target.is_data {
-                data.push(Arc::from(target.device.id.as_str()));
+                data.push(Arc::<str>::from(target.device.id.as_str()));
             }
         }
         evidence.sort();
         evidence.dedup();
         data.sort();
         data.dedup();
-        let evidence: Vec<_> = evidence
-            .into_iter()
-            .map(|device| Evidence {
-                is_plain: is_plain(&device),
-                device,
-            })
-            .collect();
+        let evidence = evidence.iter().filter_map(|device| {
+            let (index, is_plain) = watched(device)?;
+            Some(Evidence { index, is_plain })
+        });
+        let evidence: SmallVec<_> = evidence.collect();
         Route {
-            topic: topic.into(),
+            place: Arc::new(Place::new(topic, data)),
             is_birth: sparkplug::is_birth(topic),
             is_foreign: is_foreign && evidence.is_empty(),
-            data: data.into(),
             evidence,
         }
     }
@@ -158,14 +165,15 @@ mod tests {
         let mut routes = Routes::default();
         watch(&mut routes, &details, 0..MOST_DEVICES);
         let topic = |n: usize| format!("homeassistant/sensor/s{n}/config");
-        assert_eq!(routes.of(&topic(0), |_| false).evidence.len(), MOST_DEVICES);
+        let plain = |_: &DeviceId| Some((0, false));
+        assert_eq!(routes.of(&topic(0), plain).evidence.len(), MOST_DEVICES);
         assert_eq!(routes.remembered.len(), 1);
         watch(&mut routes, &details, MOST_DEVICES..1_000);
         for n in 0..100 {
-            assert_eq!(routes.of(&topic(n), |_| false).evidence.len(), 1_000);
+            assert_eq!(routes.of(&topic(n), plain).evidence.len(), 1_000);
         }
         assert!(routes.remembered.is_empty());
-        routes.of("nobody/knows", |_| false);
+        routes.of("nobody/knows", plain);
         assert_eq!(routes.remembered.len(), 1);
     }
 }

@@ -1,31 +1,32 @@
 //! The task of one session: a thin loop around routes, presence and the store.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use akri_mqtt_core::clock::Now;
 use akri_mqtt_core::identity::{DeviceId, ServerName};
-use akri_mqtt_core::presence::{Inbound, Presence as Machine, State as Seen};
+use akri_mqtt_core::presence::Inbound;
 use akri_mqtt_core::properties::DeviceSpec;
 use akri_mqtt_runtime::{Condition, Shutdown};
 use akri_mqtt_session::{Counted, Event, Events, Handle, Message, QoS};
+use foldhash::fast::RandomState;
+use indexmap::IndexMap;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::asking::Asking;
-use super::changes::record;
-use super::routes::{Evidence, Route, Routes};
-use super::wanted::Filters;
-use crate::devices::{Devices, State};
+use super::routes::{Route, Routes};
+use super::watched::Watched;
+use crate::devices::Devices;
 use crate::metrics::IngestMetrics;
-use crate::store::{self, Arrival, Store, StoreSession};
+use crate::store::{self, Arrival, Place, Store, StoreSession};
 use crate::talk::Talk;
 
 /// Changes of devices that are done together: one SUBSCRIBE, one transaction.
 const DRAIN: usize = 64;
-/// How soon a deadline that waits for a packet is looked at again.
-const PROBE: Duration = Duration::from_millis(250);
+/// Events that are handled before time, commands and the shutdown are looked at again.
+pub(super) const EVENTS: usize = 256;
 /// A change of the devices of a session.
 pub enum Command {
     /// Subscribe and watch one more.
@@ -64,52 +65,21 @@ pub struct Parts {
     pub commands: mpsc::Receiver<Command>,
 }
 
-pub(super) struct Watched {
-    pub(super) spec: Arc<DeviceSpec>,
-    pub(super) machine: Machine,
-    /// Its machine has it online, as of the last time that it was asked.
-    pub(super) is_online: bool,
-    /// The last message that says nothing but that it lives, which its machine was not told yet.
-    pub(super) heard: Option<(Now, Arc<str>)>,
-    pub(super) filters: Filters,
-    /// The revision of the machine's subscriptions that these are.
-    pub(super) subscriptions: u64,
-    pub(super) revision: u64,
-    pub(super) due: Option<Instant>,
-    /// The state that is shown.
-    pub(super) shown: State,
-}
-
-impl Watched {
-    /// Its machine, which knows of every message that came before.
-    pub(super) fn machine(&mut self, server: &ServerName) -> &mut Machine {
-        if let Some((at, topic)) = self.heard.take() {
-            let inbound = Inbound {
-                topic: &topic,
-                payload: &[],
-                retained: false,
-                qos: QoS::AtMostOnce,
-            };
-            self.machine.on_packet(server, at.mono);
-            self.machine.on_message(server, inbound, at);
-        }
-        &mut self.machine
-    }
-}
-
 pub(super) struct Task {
     pub(super) parts: Parts,
     pub(super) routes: Routes,
-    /// By hash: a message finds its device in a cache line or two, however many there are.
-    pub(super) watched: HashMap<DeviceId, Watched>,
+    /// A route names its devices by index.
+    pub(super) watched: IndexMap<DeviceId, Watched, RandomState>,
     pub(super) due: BTreeSet<(Instant, DeviceId)>,
     pub(super) connected: bool,
     /// When to subscribe what payloads have named.
     pub(super) named: Option<Instant>,
     pub(super) asking: Asking,
-    last_packet: Option<Instant>,
+    pub(super) last_packet: Option<Instant>,
     /// The wall clock at one instant, so that a message costs no second reading of it.
     pub(super) now: Now,
+    /// Messages that go into the store together.
+    arrivals: Vec<Arrival>,
 }
 
 pub(super) fn now() -> Now {
@@ -124,17 +94,7 @@ pub(super) fn now() -> Now {
 /// # Errors
 /// When the store fails.
 pub async fn run(parts: Parts, shutdown: Shutdown) -> anyhow::Result<()> {
-    let mut task = Task {
-        parts,
-        routes: Routes::default(),
-        watched: HashMap::new(),
-        due: BTreeSet::new(),
-        connected: false,
-        named: None,
-        asking: Asking::default(),
-        last_packet: None,
-        now: now(),
-    };
+    let mut task = Task::new(parts);
     // Before the first event: a message without a route is nobody's, and is acknowledged without being stored.
     let initial = std::mem::take(&mut task.parts.initial);
     for some in initial.chunks(DRAIN) {
@@ -143,6 +103,7 @@ pub async fn run(parts: Parts, shutdown: Shutdown) -> anyhow::Result<()> {
         task.parts.store.save_devices(records).await?;
     }
     let mut commands = Vec::with_capacity(DRAIN);
+    let mut events = Vec::with_capacity(EVENTS);
     loop {
         let due = task.due.first().map(|(at, _)| *at);
         let due = due.into_iter().chain(task.named).min();
@@ -170,14 +131,14 @@ pub async fn run(parts: Parts, shutdown: Shutdown) -> anyhow::Result<()> {
                 }
             }
             () = timer => task.tick().await?,
-            event = task.parts.events.recv() => match event {
-                Some(event) => task.event(event).await?,
+            count = task.parts.events.recv_many(&mut events, EVENTS) => {
                 // Its connection was closed for a hand-over that could not wait for this task.
-                None => {
+                if count == 0 {
                     task.hand_over().await?;
                     break;
                 }
-            },
+                task.events(&mut events).await?;
+            }
         }
     }
     let handle = Arc::clone(&task.parts.handle);
@@ -187,10 +148,36 @@ pub async fn run(parts: Parts, shutdown: Shutdown) -> anyhow::Result<()> {
 }
 
 impl Task {
-    pub(super) async fn event(&mut self, event: Event) -> anyhow::Result<()> {
+    fn new(parts: Parts) -> Self {
+        Self {
+            parts,
+            routes: Routes::default(),
+            watched: IndexMap::default(),
+            due: BTreeSet::new(),
+            connected: false,
+            named: None,
+            asking: Asking::default(),
+            last_packet: None,
+            now: now(),
+            arrivals: Vec::with_capacity(EVENTS),
+        }
+    }
+
+    pub(super) async fn events(&mut self, events: &mut Vec<Event>) -> anyhow::Result<()> {
+        for event in events.drain(..) {
+            match event {
+                Event::Message(message) => self.message(message).await?,
+                other => self.event(other).await?,
+            }
+        }
+        self.store().await
+    }
+
+    async fn event(&mut self, event: Event) -> anyhow::Result<()> {
         let server = self.parts.server.clone();
         match event {
-            Event::Message(message) => return self.message(message).await,
+            // Handled where it comes from.
+            Event::Message(_) => {}
             Event::Connected(connected) => {
                 self.now = now();
                 self.connected = true;
@@ -239,17 +226,6 @@ impl Task {
         self.tick().await
     }
 
-    /// Tells every device's machine something, and looks at it again at once.
-    fn all(&mut self, tell: impl Fn(&mut Machine, Now)) {
-        for (id, watched) in &mut self.watched {
-            tell(watched.machine(&self.parts.server), self.now);
-            if let Some(due) = watched.due.replace(self.now.mono) {
-                self.due.remove(&(due, id.clone()));
-            }
-            self.due.insert((self.now.mono, id.clone()));
-        }
-    }
-
     pub(super) async fn message(&mut self, message: Message) -> anyhow::Result<()> {
         self.last_packet = Some(message.received);
         let since = message.received.saturating_duration_since(self.now.mono);
@@ -259,56 +235,92 @@ impl Task {
         let at = self
             .now
             .plus(message.received.saturating_duration_since(self.now.mono));
-        let route = if self.parts.talk.hears(&message) {
-            Route::nobody(&message.topic)
-        } else {
-            let watched = &self.watched;
-            self.routes.of(&message.topic, |id| {
-                let machine = watched.get(id).map(|watched| &watched.machine);
-                machine.is_some_and(|machine| machine.is_plain_data(&message.topic))
-            })
-        };
+        // Its text is checked each time that it is asked for.
+        let topic: &str = &message.topic;
+        if self.parts.talk.hears(topic, &message) {
+            let route = Route::nobody(topic);
+            self.keep(message, route.place, false, at);
+            return Ok(());
+        }
+        if let Some(route) = self.routes.known(topic)
+            && !message.retained
+            && !route.is_foreign
+            && let Some(place) = Self::pulse(&mut self.watched, route, at)
+        {
+            let is_birth = route.is_birth;
+            self.keep(message, place, is_birth, at);
+            return Ok(());
+        }
+        let watched = &self.watched;
+        let route = self.routes.of(topic, |id| {
+            let (index, _, watched) = watched.get_full(id)?;
+            Some((index, watched.machine.is_plain_data(topic)))
+        });
         if route.is_foreign {
             self.parts.metrics.foreign.inc();
         }
-        for Evidence {
-            device: id,
-            is_plain,
-        } in &route.evidence
-        {
+        for evidence in &route.evidence {
+            let Some((id, watched)) = self.watched.get_index_mut(evidence.index) else {
+                continue;
+            };
+            let id = id.clone();
             let inbound = Inbound {
-                topic: &message.topic,
+                topic,
                 payload: &message.payload,
                 retained: message.retained,
                 qos: message.qos,
             };
-            let Some(watched) = self.watched.get_mut(id) else {
-                continue;
-            };
-            if *is_plain && watched.is_online && !message.retained {
-                watched.heard = Some((at, Arc::clone(&route.topic)));
-                continue;
-            }
             let machine = watched.machine(&self.parts.server);
             machine.on_packet(&self.parts.server, message.received);
             machine.on_message(&self.parts.server, inbound, at);
             Self::settle(&self.parts, &mut self.due, watched, at).await?;
             if watched.machine.subscriptions_revision() != watched.subscriptions {
-                self.follow(id);
+                self.follow(&id);
             }
-            self.ask(id);
+            self.ask(&id);
         }
-        self.keep(message, &route, at).await
+        self.keep(message, route.place, route.is_birth, at);
+        Ok(())
     }
 
-    /// Stores a message and has it acknowledged after the commit; one that is nobody's is acknowledged at once.
-    async fn keep(&self, message: Message, route: &Route, at: Now) -> anyhow::Result<()> {
+    /// Most messages say of devices that are online that they live, and nothing else: their machines need not be told
+    /// before something else happens. Returns where such a message goes.
+    fn pulse(
+        watched: &mut IndexMap<DeviceId, Watched, RandomState>,
+        route: &Route,
+        at: Now,
+    ) -> Option<Arc<Place>> {
+        let is_online = |index| {
+            let device = watched.get_index(index);
+            device.is_some_and(|(_, watched)| watched.pulse.is_online)
+        };
+        let mut evidence = route.evidence.iter();
+        if !evidence.all(|evidence| evidence.is_plain && is_online(evidence.index)) {
+            return None;
+        }
+        for evidence in &route.evidence {
+            if let Some((_, watched)) = watched.get_index_mut(evidence.index) {
+                watched.pulse.hear(at, &route.place);
+            }
+        }
+        Some(Arc::clone(&route.place))
+    }
+
+    /// Stores what was kept.
+    pub(super) async fn store(&mut self) -> anyhow::Result<()> {
+        let arrivals = self.arrivals.drain(..);
+        Ok(self.parts.store.append_all(arrivals).await?)
+    }
+
+    /// Keeps a message until [`Self::store`], to be acknowledged after its commit; one that is nobody's is
+    /// acknowledged at once.
+    fn keep(&mut self, message: Message, place: Arc<Place>, is_birth: bool, at: Now) {
         let is_exactly_once = message.qos == QoS::ExactlyOnce;
-        if route.data.is_empty() && !is_exactly_once {
+        if !place.has_devices() && !is_exactly_once {
             if let Some(ack) = message.ack {
                 self.parts.handle.acknowledge(ack);
             }
-            return Ok(());
+            return;
         }
         let packet = message.ack.as_ref().filter(|_| is_exactly_once);
         let packet = packet.map(|ack| (self.parts.memory.packet_ids(), ack.packet_id()));
@@ -327,9 +339,8 @@ impl Task {
             response_topic: properties.response_topic,
             correlation_data: properties.correlation_data,
         });
-        let arrival = Arrival {
-            devices: Arc::clone(&route.data),
-            topic: Arc::clone(&route.topic),
+        self.arrivals.push(Arrival {
+            place,
             payload: message.payload,
             qos: message.qos.level(),
             retained: message.retained,
@@ -339,102 +350,8 @@ impl Task {
                 .filter(|p| *p != store::Properties::default())
                 .map(Box::new),
             packet,
-            is_observed: route.is_birth,
+            is_observed: is_birth,
             receipt,
-        };
-        self.parts.store.append(arrival).await?;
-        Ok(())
-    }
-
-    /// Lets every machine act whose time has come.
-    async fn tick(&mut self) -> anyhow::Result<()> {
-        self.now = now();
-        if self.named.is_some_and(|at| at <= self.now.mono) {
-            self.subscribe();
-        }
-        while let Some((at, id)) = self.due.first().cloned() {
-            if at > self.now.mono {
-                break;
-            }
-            self.due.pop_first();
-            let Some(watched) = self.watched.get_mut(&id) else {
-                continue;
-            };
-            watched.due = None;
-            let machine = watched.machine(&self.parts.server);
-            if let Some(packet) = self.last_packet.filter(|_| self.connected) {
-                machine.on_packet(&self.parts.server, packet);
-            }
-            machine.handle_timeout(self.now);
-            if !machine.needs_probe().is_empty() {
-                self.parts.handle.ping();
-            }
-            Self::settle(&self.parts, &mut self.due, watched, self.now).await?;
-            let connected = self.connected;
-            self.parts.devices.set_presence(id.as_str(), |presence| {
-                presence.server_connected = connected;
-            });
-            self.ask(&id);
-        }
-        Ok(())
-    }
-
-    /// After a machine acted: its next deadline, and its presence if that changed.
-    async fn settle(
-        parts: &Parts,
-        due: &mut BTreeSet<(Instant, DeviceId)>,
-        watched: &mut Watched,
-        now: Now,
-    ) -> anyhow::Result<()> {
-        let id = &watched.spec.id;
-        watched.is_online = watched.machine.is_online(id);
-        // A deadline that has passed waits for a packet of the server; it is looked at again soon.
-        let soon = now.mono + PROBE;
-        let next = if watched.machine.needs_probe().is_empty() {
-            watched.machine.poll_timeout().map(|at| at.max(soon))
-        } else {
-            Some(soon)
-        };
-        // Deadlines mostly move away with every message: the old one may stay and find nothing to do.
-        let is_earlier = match (watched.due, next) {
-            (Some(before), Some(next)) => next < before,
-            (None, Some(_)) => true,
-            (_, None) => false,
-        };
-        if is_earlier {
-            if let Some(before) = watched.due {
-                due.remove(&(before, id.clone()));
-            }
-            watched.due = next;
-            due.extend(next.map(|next| (next, id.clone())));
-        }
-        let explained = watched.machine.revision() != watched.revision;
-        // `online` after `unconfirmed` changes nothing of what is published, so the revision does not tell.
-        let explained = explained || watched.shown == State::Unknown;
-        if !explained {
-            return Ok(());
-        }
-        watched.revision = watched.machine.revision();
-        let Some(seen) = watched.machine.explain(id, now) else {
-            return Ok(());
-        };
-        let state = match seen.state {
-            Seen::Online | Seen::Leaving => State::Online,
-            Seen::Offline | Seen::Removed => State::Offline,
-            Seen::Unconfirmed => State::Unknown,
-        };
-        watched.shown = state;
-        let changed = parts.devices.set_presence(id.as_str(), |presence| {
-            if presence.state != state {
-                presence.state = state;
-                presence.since = seen.since;
-                presence.reason = seen.explanation;
-            }
         });
-        if let Some(device) = changed {
-            let record = record(&device, true)?;
-            parts.store.save_devices(vec![record]).await?;
-        }
-        Ok(())
     }
 }

@@ -37,7 +37,7 @@ pub struct Record {
     /// Number of device and topic in the catalog, or [`INLINE`].
     pub topic: u32,
     /// Device and topic of an [`INLINE`] record.
-    pub inline: Option<(String, String)>,
+    pub inline: Option<Box<(String, String)>>,
     /// Sequence of the message before it with the same number; 0: there is none, or it is not known.
     pub previous: u64,
     /// Nanoseconds since 1970.
@@ -185,27 +185,53 @@ impl Iterator for Records {
     type Item = Result<(u64, Record), StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.next > self.last {
-            return None;
+        self.next_where(|_, _, _| true)
+    }
+}
+
+impl Records {
+    /// The next record whose sequence, topic number and time fit; the others are passed over at little cost.
+    pub fn next_where(
+        &mut self,
+        fits: impl Fn(u64, u32, i64) -> bool,
+    ) -> Option<Result<(u64, Record), StoreError>> {
+        while self.next <= self.last {
+            let sequence = self.next;
+            let found = self.intact.then(|| self.take(sequence, &fits)).flatten();
+            let Some(found) = found else {
+                return Some(Err(self.damaged()));
+            };
+            self.next += 1;
+            if let Some(record) = found {
+                return Some(Ok((sequence, record)));
+            }
         }
-        let sequence = self.next;
-        let record = if self.intact {
-            take_record(&mut self.data, sequence, self.time)
-        } else {
-            None
-        };
-        let Some(record) = record else {
-            let why = format!(
-                "the block of messages {} to {} does not match its checksum or form",
-                self.first, self.last
-            );
-            self.next = u64::MAX;
-            self.last = 0;
-            return Some(Err(StoreError::Damaged(why)));
-        };
-        self.time = record.time;
-        self.next += 1;
-        Some(Ok((sequence, record)))
+        None
+    }
+
+    /// The record of the next sequence; none inside if it does not fit.
+    fn take(
+        &mut self,
+        sequence: u64,
+        fits: impl Fn(u64, u32, i64) -> bool,
+    ) -> Option<Option<Record>> {
+        let head = Head::take(&mut self.data, sequence, self.time)?;
+        self.time = head.time;
+        if fits(sequence, head.topic, head.time) {
+            return head.record(&mut self.data).map(Some);
+        }
+        head.skip(&mut self.data)?;
+        Some(None)
+    }
+
+    fn damaged(&mut self) -> StoreError {
+        let why = format!(
+            "the block of messages {} to {} does not match its checksum or form",
+            self.first, self.last
+        );
+        self.next = u64::MAX;
+        self.last = 0;
+        StoreError::Damaged(why)
     }
 }
 
@@ -219,7 +245,7 @@ fn size_hint(record: &Record) -> usize {
 
 fn put_record(out: &mut Vec<u8>, record: &Record, sequence: u64, before: i64) {
     put_number(out, u64::from(record.topic));
-    if let Some((device, topic)) = &record.inline {
+    if let Some((device, topic)) = record.inline.as_deref() {
         put_bytes(out, device.as_bytes());
         put_bytes(out, topic.as_bytes());
     }
@@ -242,36 +268,66 @@ fn put_record(out: &mut Vec<u8>, record: &Record, sequence: u64, before: i64) {
     put_bytes(out, &record.payload);
 }
 
-fn take_record(data: &mut Bytes, sequence: u64, before: i64) -> Option<Record> {
-    let topic = u32::try_from(get_number(data)?).ok()?;
-    let inline = if topic == INLINE {
-        Some((get_text(data)?, get_text(data)?))
-    } else {
-        None
-    };
-    let time = before.wrapping_add(unzigzag(get_number(data)?));
-    let flags = data.try_get_u8().ok()?;
-    let previous = if flags & PREVIOUS == 0 {
-        0
-    } else {
-        sequence.checked_sub(get_number(data)?)?
-    };
-    let properties = if flags & PROPERTIES == 0 {
-        None
-    } else {
-        Some(Box::new(get_properties(data)?))
-    };
-    Some(Record {
-        topic,
-        inline,
-        previous,
-        time,
-        qos: flags & QOS,
-        retained: flags & RETAINED != 0,
-        duplicate: flags & DUPLICATE != 0,
-        properties,
-        payload: get_bytes(data)?,
-    })
+/// What comes before the properties and the payload.
+struct Head {
+    topic: u32,
+    inline: Option<Box<(String, String)>>,
+    time: i64,
+    flags: u8,
+    previous: u64,
+}
+
+impl Head {
+    fn take(data: &mut Bytes, sequence: u64, before: i64) -> Option<Self> {
+        let topic = u32::try_from(get_number(data)?).ok()?;
+        let inline = if topic == INLINE {
+            Some(Box::new((get_text(data)?, get_text(data)?)))
+        } else {
+            None
+        };
+        let time = before.wrapping_add(unzigzag(get_number(data)?));
+        let flags = data.try_get_u8().ok()?;
+        let previous = if flags & PREVIOUS == 0 {
+            0
+        } else {
+            sequence.checked_sub(get_number(data)?)?
+        };
+        Some(Self {
+            topic,
+            inline,
+            time,
+            flags,
+            previous,
+        })
+    }
+
+    fn properties(&self, data: &mut Bytes) -> Option<Option<Box<Properties>>> {
+        if self.flags & PROPERTIES == 0 {
+            return Some(None);
+        }
+        Some(Some(Box::new(get_properties(data)?)))
+    }
+
+    fn record(self, data: &mut Bytes) -> Option<Record> {
+        let properties = self.properties(data)?;
+        Some(Record {
+            topic: self.topic,
+            inline: self.inline,
+            previous: self.previous,
+            time: self.time,
+            qos: self.flags & QOS,
+            retained: self.flags & RETAINED != 0,
+            duplicate: self.flags & DUPLICATE != 0,
+            properties,
+            payload: get_bytes(data)?,
+        })
+    }
+
+    fn skip(&self, data: &mut Bytes) -> Option<()> {
+        self.properties(data)?;
+        let length = usize::try_from(get_number(data)?).ok()?;
+        (length <= data.len()).then(|| data.advance(length))
+    }
 }
 
 fn put_properties(out: &mut Vec<u8>, properties: &Properties) {
@@ -408,7 +464,7 @@ mod tests {
         )
             .prop_map(|(topic, time, qos, flags, properties, payload)| Record {
                 topic,
-                inline: (topic == INLINE).then(|| ("s/d".to_owned(), "t/é".to_owned())),
+                inline: (topic == INLINE).then(|| Box::new(("s/d".to_owned(), "t/é".to_owned()))),
                 previous: u64::from(topic % 3),
                 time,
                 qos,
@@ -430,6 +486,19 @@ mod tests {
             let expected: Vec<_> = (first..).zip(records).collect();
             prop_assert_eq!(back, expected);
             prop_assert_eq!(decode_topics(&block.encoded_topics()).unwrap(), block.topics);
+        }
+
+        #[test]
+        fn records_that_do_not_fit_are_passed_over(
+            records in proptest::collection::vec(record(), 1..40),
+            topics in proptest::collection::btree_set(0_u32..50, 0..50),
+        ) {
+            let block = Block::encode(10, &records).unwrap();
+            let fits = |_: u64, topic: u32, _: i64| topics.contains(&topic);
+            let mut found = block.records();
+            let found: Vec<_> = std::iter::from_fn(|| found.next_where(fits)).collect::<Result<_, _>>().unwrap();
+            let wanted = (10..).zip(records).filter(|(_, record)| topics.contains(&record.topic));
+            prop_assert_eq!(found, wanted.collect::<Vec<_>>());
         }
 
         #[test]

@@ -4,7 +4,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use super::block::INLINE;
+use super::place::Home;
 
 /// So many topics are known by number (some 200 bytes each). Messages of further ones carry their
 /// topic themselves: they are served by history and streams, not by `latest`, and are counted.
@@ -43,7 +46,7 @@ pub struct Numbered {
 /// All topics of all devices.
 #[derive(Debug, Default)]
 pub struct Catalog {
-    topics: HashMap<u32, Topic>,
+    topics: HashMap<u32, Topic, RandomState>,
     devices: HashMap<Arc<str>, HashMap<Arc<str>, u32>>,
     served: BTreeSet<Arc<str>>,
     highest: u32,
@@ -64,16 +67,23 @@ impl Catalog {
     }
 
     /// The number of the topic of a message that is about to be committed.
-    pub fn number(&mut self, device: &Arc<str>, name: &Arc<str>, sequence: u64) -> Numbered {
-        let known = self.devices.get(device).and_then(|topics| topics.get(name));
-        if let Some((number, topic)) =
-            known.and_then(|known| Some((*known, self.topics.get_mut(known)?)))
-        {
-            return Numbered {
+    pub(super) fn number(&mut self, home: &Home, name: &Arc<str>, sequence: u64) -> Numbered {
+        let mut next = |number: u32| {
+            let topic = self.topics.get_mut(&number)?;
+            Some(Numbered {
                 number,
                 previous: std::mem::replace(&mut topic.newest, sequence),
                 is_new: false,
-            };
+            })
+        };
+        if let Some(numbered) = next(home.number()) {
+            return numbered;
+        }
+        let device = &home.device;
+        let known = self.devices.get(device).and_then(|topics| topics.get(name));
+        if let Some(numbered) = known.and_then(|number| next(*number)) {
+            home.set_number(numbered.number);
+            return numbered;
         }
         if self.topics.len() >= MOST_TOPICS || self.highest == u32::MAX {
             return Numbered {
@@ -93,6 +103,7 @@ impl Catalog {
             dirty: false,
         };
         self.restore(number, topic);
+        home.set_number(number);
         Numbered {
             number,
             previous: 0,
@@ -174,5 +185,29 @@ impl Catalog {
         } else {
             self.served.remove(device);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::place::Place;
+    use super::*;
+
+    #[test]
+    fn a_place_whose_topic_was_forgotten_gets_a_number_that_nobody_had() {
+        let mut catalog = Catalog::default();
+        let place = Place::new("t", ["s/d".into()]);
+        let number = |catalog: &mut Catalog, sequence| {
+            let numbered = catalog.number(&place.homes()[0], place.topic(), sequence);
+            (numbered.number, numbered.previous, numbered.is_new)
+        };
+        assert_eq!(number(&mut catalog, 1), (1, 0, true));
+        assert_eq!(number(&mut catalog, 2), (1, 1, false));
+        catalog.remove(1);
+        assert_eq!(number(&mut catalog, 3), (2, 0, true));
+        assert_eq!(number(&mut catalog, 4), (2, 3, false));
+        let same = Place::new("t", ["s/d".into()]);
+        let numbered = catalog.number(&same.homes()[0], same.topic(), 5);
+        assert_eq!((numbered.number, numbered.previous), (2, 4));
     }
 }

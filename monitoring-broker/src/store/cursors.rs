@@ -122,7 +122,7 @@ impl Store {
     /// Saves the positions of all sinks with the next batch. False: the queue is full, ask again later.
     #[must_use]
     pub fn save_cursors(&self) -> bool {
-        matches!(self.shared.queue.try_push(Item::Cursors), Ok(None))
+        matches!(self.shared.queue.try_push(Item::Cursors), Ok(true))
     }
 }
 

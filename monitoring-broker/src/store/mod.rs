@@ -8,6 +8,7 @@ mod catalog;
 mod cursors;
 mod directory;
 mod links;
+mod place;
 mod plan;
 mod queue;
 mod reader;
@@ -32,6 +33,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 pub use block::{Block, Properties, Record};
 pub use catalog::{Catalog, MOST_TOPICS, Topic};
 pub use directory::replace as replace_file;
+pub use place::Place;
 pub use reader::{Reader, Stored};
 pub use scan::{End, Scan};
 pub use session::{PacketIds, StoreSession};
@@ -100,10 +102,8 @@ pub type Receipt = Box<dyn FnOnce() + Send>;
 
 /// A message on its way into the store.
 pub struct Arrival {
-    /// The devices it belongs to. None: only its packet id is stored.
-    pub devices: Arc<[Arc<str>]>,
-    /// The topic.
-    pub topic: Arc<str>,
+    /// Its topic, and the devices that it belongs to.
+    pub place: Arc<Place>,
     /// The payload.
     pub payload: Bytes,
     /// 0, 1 or 2.
@@ -226,12 +226,27 @@ impl Store {
         &self.shared.id
     }
 
-    /// Puts a message into the next batch; waits while the queue is full.
+    /// Puts messages into the next batches, in order; waits while the queue is full.
     ///
     /// # Errors
     /// When the writer has ended.
+    pub async fn append_all(
+        &self,
+        arrivals: impl Iterator<Item = Arrival>,
+    ) -> Result<(), StoreError> {
+        self.shared
+            .queue
+            .push_all(arrivals.map(Item::Message))
+            .await
+    }
+
+    /// The same with one message.
+    ///
+    /// # Errors
+    /// When the writer has ended.
+    #[cfg(test)]
     pub async fn append(&self, arrival: Arrival) -> Result<(), StoreError> {
-        self.shared.queue.push(Item::Message(arrival)).await
+        self.append_all(std::iter::once(arrival)).await
     }
 
     /// Returns once everything that was put in before is committed.

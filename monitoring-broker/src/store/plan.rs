@@ -98,24 +98,25 @@ impl Plan {
             }
             self.packets.push(Packet::Insert(ids, packet));
         }
-        for device in arrival.devices.iter() {
+        for home in arrival.place.homes() {
             let sequence = next.saturating_add(u64::try_from(records.len()).unwrap_or(u64::MAX));
             let Numbered {
                 number: topic,
                 previous,
                 is_new,
-            } = catalog.number(device, &arrival.topic, sequence);
+            } = catalog.number(home, arrival.place.topic(), sequence);
             if is_new {
                 self.new_topics.insert(topic);
             }
-            let inline = (topic == INLINE).then(|| (device.to_string(), arrival.topic.to_string()));
+            let inline = (topic == INLINE)
+                .then(|| Box::new((home.device.to_string(), arrival.place.topic().to_string())));
             if inline.is_some() {
                 self.unnumbered += 1;
                 self.unlinked = Some(sequence);
             }
             self.touched.push((topic, sequence, arrival.time));
             if arrival.is_observed {
-                let topic = Arc::clone(&arrival.topic);
+                let topic = Arc::clone(arrival.place.topic());
                 self.observed
                     .push((sequence, topic, arrival.payload.clone()));
             }

@@ -2,6 +2,7 @@
 //! task. Out: batches. A full queue makes the tasks wait, and so the MQTT server.
 
 use std::collections::VecDeque;
+use std::iter::Peekable;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -40,7 +41,7 @@ pub enum Item {
 impl Item {
     fn bytes(&self) -> usize {
         match self {
-            Self::Message(arrival) => arrival.payload.len() + arrival.topic.len() + 128,
+            Self::Message(arrival) => arrival.payload.len() + arrival.place.topic().len() + 128,
             Self::Devices(records) => records.iter().map(|(_, record)| record.len()).sum(),
             _ => 64,
         }
@@ -73,31 +74,34 @@ struct Inner {
     awaited: usize,
     /// How many were ever put in; tells whether something came.
     arrived: u64,
+    /// How many were awaited when the servers fell silent, which is what they have in flight: with as many again
+    /// there is nothing to wait for.
+    in_flight: usize,
     first: Option<Instant>,
     closed: bool,
 }
 
 impl Inner {
     fn is_batch(&self) -> bool {
-        self.items.len() >= BATCH || self.bytes >= BATCH_BYTES || self.closed
+        let is_full = self.items.len() >= BATCH || self.bytes >= BATCH_BYTES;
+        is_full || self.closed || (self.awaited > 0 && self.awaited >= self.in_flight)
     }
 
     fn take(&mut self) -> Vec<Item> {
-        let mut bytes = 0;
-        let fits = |item: &&Item| {
+        let (mut bytes, mut awaited) = (0, 0);
+        let mut batch = Vec::with_capacity(self.items.len().min(BATCH));
+        while batch.len() < BATCH
+            && let Some(item) = self
+                .items
+                .pop_front_if(|item| batch.is_empty() || bytes + item.bytes() <= BATCH_BYTES)
+        {
             bytes += item.bytes();
-            bytes <= BATCH_BYTES
-        };
-        let count = self
-            .items
-            .iter()
-            .take(BATCH)
-            .take_while(fits)
-            .count()
-            .max(1);
-        let batch: Vec<_> = self.items.drain(..count.min(self.items.len())).collect();
-        self.bytes -= batch.iter().map(Item::bytes).sum::<usize>();
-        self.awaited -= batch.iter().filter(|item| item.is_awaited()).count();
+            awaited += usize::from(item.is_awaited());
+            batch.push(item);
+        }
+        self.bytes -= bytes;
+        self.awaited -= awaited;
+        self.in_flight = self.in_flight.max(awaited);
         self.first = (!self.items.is_empty()).then(Instant::now);
         batch
     }
@@ -124,42 +128,60 @@ impl Queue {
 
     /// Puts an item in; waits while there is no room.
     pub async fn push(&self, item: Item) -> Result<(), StoreError> {
-        let mut item = item;
+        self.push_all(std::iter::once(item)).await
+    }
+
+    /// Puts items in, in order; waits while there is no room.
+    pub async fn push_all(&self, items: impl Iterator<Item = Item>) -> Result<(), StoreError> {
+        let mut items = items.peekable();
         loop {
             // Registered before the look, so that room made in between is not missed.
             let room = self.room.notified();
-            item = match self.try_push(item)? {
-                None => return Ok(()),
-                Some(item) => item,
-            };
+            self.try_push_all(&mut items)?;
+            if items.peek().is_none() {
+                return Ok(());
+            }
             room.await;
         }
     }
 
-    /// Gives the item back if there is no room.
-    pub fn try_push(&self, item: Item) -> Result<Option<Item>, StoreError> {
+    /// Puts an item in; false if there is no room.
+    pub fn try_push(&self, item: Item) -> Result<bool, StoreError> {
+        let mut items = std::iter::once(item).peekable();
+        self.try_push_all(&mut items)?;
+        Ok(items.peek().is_none())
+    }
+
+    /// Takes as many as there is room for.
+    fn try_push_all(
+        &self,
+        items: &mut Peekable<impl Iterator<Item = Item>>,
+    ) -> Result<(), StoreError> {
         let mut inner = self.lock();
         if inner.closed {
             return Err(StoreError::Closed);
         }
-        let full = inner.items.len() >= CAPACITY || inner.bytes >= CAPACITY_BYTES;
-        if full {
-            return Ok(Some(item));
+        let (was_batch, was_awaited) = (inner.is_batch(), inner.awaited > 0);
+        let is_first = inner.items.is_empty();
+        while inner.items.len() < CAPACITY
+            && inner.bytes < CAPACITY_BYTES
+            && let Some(item) = items.next()
+        {
+            inner.bytes += item.bytes();
+            inner.awaited += usize::from(item.is_awaited());
+            inner.arrived += 1;
+            inner.items.push_back(item);
         }
-        inner.bytes += item.bytes();
-        inner.awaited += usize::from(item.is_awaited());
-        inner.arrived += 1;
-        inner.items.push_back(item);
-        let first = inner.first.is_none();
-        if first {
+        if is_first && !inner.items.is_empty() {
             inner.first = Some(Instant::now());
         }
-        let wake = first || inner.items.len() == BATCH || inner.bytes >= BATCH_BYTES;
+        let wake =
+            is_first || (!was_batch && inner.is_batch()) || (!was_awaited && inner.awaited > 0);
         drop(inner);
         if wake {
             self.work.notify_one();
         }
-        Ok(None)
+        Ok(())
     }
 
     /// Waits for a batch, or for the first item no longer than `idle`.
@@ -184,12 +206,15 @@ impl Queue {
             else {
                 break;
             };
-            let (before, pause) = (inner.arrived, left.min(QUIET));
+            let is_awaited = inner.awaited > 0;
+            let pause = if is_awaited { left.min(QUIET) } else { left };
+            let before = inner.arrived;
             let started = Instant::now();
             inner = self.wait(inner, pause);
             // A wake-up before the pause is over says nothing about quiet.
             let quiet = inner.arrived == before && started.elapsed() >= pause;
-            if quiet && inner.awaited > 0 {
+            if quiet && is_awaited {
+                inner.in_flight = inner.awaited;
                 break;
             }
         }
@@ -225,5 +250,43 @@ impl Queue {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn awaited(queue: &Queue, count: usize) {
+        for _ in 0..count {
+            assert!(queue.try_push(Item::Sync(oneshot::channel().0)).unwrap());
+        }
+    }
+
+    fn next(queue: &Queue) -> usize {
+        match queue.next(Duration::ZERO) {
+            Woken::Batch(items) => items.len(),
+            Woken::Idle | Woken::Closed => 0,
+        }
+    }
+
+    #[test]
+    fn a_batch_is_complete_with_as_many_as_the_servers_had_in_flight_when_they_fell_silent() {
+        let queue = Queue::new(Duration::from_secs(60));
+        awaited(&queue, 3);
+        assert!(queue.lock().is_batch(), "nothing is known to be in flight");
+        assert_eq!(next(&queue), 3);
+        awaited(&queue, 2);
+        assert!(!queue.lock().is_batch());
+        awaited(&queue, 1);
+        assert!(queue.lock().is_batch());
+        awaited(&queue, 4);
+        assert_eq!(next(&queue), 7);
+        // Now 7 are expected; that there are only 2 by now is learned from the silence.
+        awaited(&queue, 2);
+        assert!(!queue.lock().is_batch());
+        assert_eq!(next(&queue), 2);
+        awaited(&queue, 2);
+        assert!(queue.lock().is_batch());
     }
 }

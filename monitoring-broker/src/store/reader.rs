@@ -31,7 +31,7 @@ impl Stored {
     /// Gives a record its names; none if its topic is no longer known, because it was just deleted.
     #[must_use]
     pub fn name(catalog: &Catalog, sequence: u64, record: Record) -> Option<Self> {
-        let (device, topic) = match (&record.inline, catalog.get(record.topic)) {
+        let (device, topic) = match (record.inline.as_deref(), catalog.get(record.topic)) {
             (Some((device, topic)), _) => (device.as_str().into(), topic.as_str().into()),
             (None, Some(topic)) => (Arc::clone(&topic.device), Arc::clone(&topic.name)),
             (None, None) => return None,
@@ -77,13 +77,11 @@ impl Reader {
         let Some(block) = block else {
             return Ok(None);
         };
-        for record in block.records() {
-            let (at, record) = record?;
-            if at == sequence {
-                return Ok(Stored::name(&self.shared.catalog(), at, record));
-            }
-        }
-        Ok(None)
+        let found = block.records().next_where(|at, _, _| at == sequence);
+        let Some((at, record)) = found.transpose()? else {
+            return Ok(None);
+        };
+        Ok(Stored::name(&self.shared.catalog(), at, record))
     }
 
     /// The blocks that end after a sequence, oldest first, as many as a stream reads ahead.

@@ -13,6 +13,9 @@ use super::{StoreError, schema};
 
 /// Blocks whose index one statement looks at.
 const CHUNK: usize = 256;
+/// Looks at the database in one transaction: SQLite forgets the pages that it has read whenever it begins another one
+/// after a commit of the writer. No more of them, so that the writer's log can be written back meanwhile.
+const SNAPSHOT: usize = 128;
 /// What one scan may look at before it answers with what it has.
 const SCAN_BLOCKS: usize = 200_000;
 const SCAN_MESSAGES: usize = 1_000_000;
@@ -129,7 +132,14 @@ impl Reader {
         // What was not looked at yet, and, as upwards, what `kept` is read for at the end.
         let mut high = scan.start;
         let (mut blocks, mut messages) = (0, 0);
+        let mut snapshot = self.connection.unchecked_transaction()?;
+        let mut looks = 0;
         loop {
+            looks += 1;
+            if looks % SNAPSHOT == 0 {
+                drop(snapshot);
+                snapshot = self.connection.unchecked_transaction()?;
+            }
             let (at, count) = match links.next() {
                 Next::Unknown => (high, CHUNK),
                 Next::At(sequence) => (high.min(sequence), 1),
@@ -219,13 +229,14 @@ impl Reader {
                 looked_at: 0,
             });
         };
-        let mut found = Found::default();
-        for record in block.records() {
-            let (sequence, record) = record?;
-            found.looked_at += 1;
-            if fits(scan, sequence, &record) {
-                found.messages.push((sequence, record));
-            }
+        let mut found = Found {
+            messages: Vec::new(),
+            looked_at: usize::try_from(block.last.saturating_sub(block.first))
+                .unwrap_or(usize::MAX),
+        };
+        let mut records = block.records();
+        while let Some(record) = records.next_where(|at, topic, time| fits(scan, at, topic, time)) {
+            found.messages.push(record?);
         }
         if !scan.ascending {
             found.messages.reverse();
@@ -271,11 +282,11 @@ impl Reader {
             let Some(block) = query.query_row([topic], kept_block).optional()? else {
                 continue;
             };
-            for record in block.records() {
-                let (sequence, record) = record?;
-                if range.contains(&sequence) && fits(scan, sequence, &record) {
-                    found.push((sequence, record));
-                }
+            let mut records = block.records();
+            while let Some(record) = records
+                .next_where(|at, topic, time| range.contains(&at) && fits(scan, at, topic, time))
+            {
+                found.push(record?);
             }
         }
         found.sort_by_key(|(sequence, _)| *sequence);
@@ -299,14 +310,14 @@ fn matches(row: &Row<'_>, scan: &Scan) -> Result<bool, StoreError> {
     names_one_of(topics, &scan.topics)
 }
 
-fn fits(scan: &Scan, sequence: u64, record: &Record) -> bool {
+fn fits(scan: &Scan, sequence: u64, topic: u32, time: i64) -> bool {
     let in_range = if scan.ascending {
         sequence >= scan.start
     } else {
         sequence <= scan.start
     };
     in_range
-        && scan.from.is_none_or(|from| record.time >= from)
-        && scan.to.is_none_or(|to| record.time < to)
-        && (record.topic == INLINE || scan.topics.binary_search(&record.topic).is_ok())
+        && scan.from.is_none_or(|from| time >= from)
+        && scan.to.is_none_or(|to| time < to)
+        && (topic == INLINE || scan.topics.binary_search(&topic).is_ok())
 }

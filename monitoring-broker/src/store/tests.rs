@@ -61,8 +61,7 @@ impl Bench {
 
     fn message(&self, device: &str, topic: &str, payload: impl Into<Bytes>) -> Arrival {
         Arrival {
-            devices: [Arc::from(device)].into(),
-            topic: topic.into(),
+            place: Arc::new(Place::new(topic, [device.into()])),
             payload: payload.into(),
             qos: 0,
             retained: false,

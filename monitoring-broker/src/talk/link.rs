@@ -298,16 +298,16 @@ impl Talk {
         self.own.response.as_deref() == Some(filter)
     }
 
-    /// Takes what is meant for us; true if the message is no device's data.
+    /// Takes what is meant for us of messages on a topic; true if the message is no device's data.
     #[must_use]
-    pub fn hears(&self, message: &Message) -> bool {
-        if !self.is_ours(&message.topic) {
-            return self.own.announces.has(&message.topic);
+    pub fn hears(&self, topic: &str, message: &Message) -> bool {
+        if !self.is_ours(topic) {
+            return self.own.announces.has(topic);
         }
         let properties = message.properties.as_deref().cloned().unwrap_or_default();
         let correlation = properties.correlation_data.clone().unwrap_or_default();
         let response = Response {
-            topic: message.topic.to_string(),
+            topic: topic.to_owned(),
             // It shares the read buffer of the connection.
             payload: Bytes::copy_from_slice(&message.payload),
             qos: message.qos.level(),
