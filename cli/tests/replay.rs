@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -233,4 +234,20 @@ fn a_replay_can_be_as_fast_as_it_was_and_be_interrupted() {
     run.line_with(|line| line.contains("plant-a/r1"));
     run.signal("INT");
     assert_eq!(run.wait(DEADLINE).code(), Some(0));
+}
+
+#[test]
+fn a_replay_that_waits_for_its_input_can_be_interrupted() {
+    let configuration = data("will.yaml");
+    let arguments = ["replay", "-", "-f", text(&configuration), "--json"];
+    let (mut run, mut input) = Running::start_fed(&arguments);
+    // Neither the end of the trace nor that of the input comes.
+    let trace = std::fs::read_to_string(data("will.jsonl")).unwrap();
+    let (begun, _) = trace.trim_end().rsplit_once('\n').unwrap();
+    writeln!(input, "{begun}").unwrap();
+    run.line_with(|line| line.contains("change"));
+    run.signal("INT");
+    run.line_with(|line| line.contains("summary"));
+    assert_eq!(run.wait(DEADLINE).code(), Some(0));
+    drop(input);
 }

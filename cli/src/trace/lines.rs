@@ -1,15 +1,20 @@
 //! The lines of a file, one in memory at a time. In: bytes. Out: lines of bounded length, and whether each is
-//! whole.
+//! whole. While a pipe has none, whoever waits for it can be interrupted.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read as _};
+use std::io;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use akri_mqtt_core::trace::MAX_LINE;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+
+/// Read at once: each time is some work in another thread.
+const CHUNK: usize = 256 << 10;
 
 /// Reads lines.
 pub struct Lines {
-    input: Box<dyn BufRead + Send>,
+    input: Box<dyn AsyncBufRead + Send + Unpin>,
     line: Vec<u8>,
     number: u64,
 }
@@ -29,13 +34,16 @@ impl Lines {
     /// # Errors
     /// It cannot be opened.
     pub fn open(path: &Path) -> io::Result<Self> {
-        if path.as_os_str() == "-" {
-            return Ok(Self::new(BufReader::new(io::stdin())));
-        }
-        Ok(Self::new(BufReader::new(File::open(path)?)))
+        let file = if path.as_os_str() == "-" {
+            File::from(io::stdin().as_fd().try_clone_to_owned()?)
+        } else {
+            File::open(path)?
+        };
+        let file = tokio::fs::File::from_std(file);
+        Ok(Self::new(BufReader::with_capacity(CHUNK, file)))
     }
 
-    fn new(input: impl BufRead + Send + 'static) -> Self {
+    fn new(input: impl AsyncBufRead + Send + Unpin + 'static) -> Self {
         Self {
             input: Box::new(input),
             line: Vec::new(),
@@ -47,12 +55,12 @@ impl Lines {
     ///
     /// # Errors
     /// It cannot be read, or is longer than any line of a trace.
-    pub fn next(&mut self) -> io::Result<Option<Line<'_>>> {
+    pub async fn next(&mut self) -> io::Result<Option<Line<'_>>> {
         self.line.clear();
         self.number += 1;
         let most = u64::try_from(MAX_LINE).unwrap_or(u64::MAX);
         let mut input = (&mut self.input).take(most.saturating_add(1));
-        input.read_until(b'\n', &mut self.line)?;
+        input.read_until(b'\n', &mut self.line).await?;
         let is_whole = self.line.pop_if(|last| *last == b'\n').is_some();
         if self.line.len() > MAX_LINE {
             let (line, mebibytes) = (self.number, MAX_LINE >> 20);
@@ -68,19 +76,19 @@ impl Lines {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_last_line_without_an_end_is_not_whole() {
+    #[tokio::test]
+    async fn a_last_line_without_an_end_is_not_whole() {
         let mut lines = Lines::new(&b"a\n\nb"[..]);
         for (bytes, is_whole) in [(&b"a"[..], true), (b"", true), (b"b", false)] {
-            assert_eq!(lines.next().unwrap(), Some(Line { bytes, is_whole }));
+            assert_eq!(lines.next().await.unwrap(), Some(Line { bytes, is_whole }));
         }
-        assert_eq!(lines.next().unwrap(), None);
+        assert_eq!(lines.next().await.unwrap(), None);
     }
 
-    #[test]
-    fn a_line_without_end_does_not_fill_the_memory() {
-        let mut lines = Lines::new(BufReader::new(io::repeat(b'x')));
-        let error = lines.next().unwrap_err();
+    #[tokio::test]
+    async fn a_line_without_end_does_not_fill_the_memory() {
+        let mut lines = Lines::new(BufReader::new(tokio::io::repeat(b'x')));
+        let error = lines.next().await.unwrap_err();
         assert_eq!(error.to_string(), "line 1: it has more than 64 MiB");
         assert!(lines.line.len() <= MAX_LINE + 1);
     }

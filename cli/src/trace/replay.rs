@@ -30,7 +30,10 @@ pub async fn run(arguments: &args::Replay, shutdown: &Shutdown) -> anyhow::Resul
     let name = arguments.trace.display().to_string();
     let unusable = |error: &dyn std::fmt::Display| UsageError::new(format!("{name}: {error}"));
     let mut lines = Lines::open(&arguments.trace).map_err(|error| unusable(&error))?;
-    let first = lines.next().map_err(|error| unusable(&error))?;
+    let first = tokio::select! {
+        () = shutdown.triggered() => return Ok(()),
+        first = lines.next() => first.map_err(|error| unusable(&error))?,
+    };
     let (reader, header) =
         Reader::new(first.map_or(b"", |line| line.bytes)).map_err(|fault| unusable(&fault))?;
     fits(&header, &configuration, &details.servers).map_err(|why| unusable(&why))?;
@@ -94,9 +97,9 @@ struct Player {
 impl Player {
     /// Until the end of the trace, or of whoever reads what is printed.
     async fn play(&mut self, lines: &mut Lines, shutdown: &Shutdown) -> anyhow::Result<()> {
-        // At full speed nothing below waits, so the signal has to be asked for.
+        // At full speed nearly nothing below waits, so the signal has to be asked for.
         while !shutdown.is_triggered() {
-            let line = lines.next().with_context(|| self.name.clone())?;
+            let line = lines.next().await.with_context(|| self.name.clone())?;
             let Some(Line { bytes, is_whole }) = line else {
                 break;
             };

@@ -14,7 +14,7 @@ pub mod mosquitto;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -58,6 +58,17 @@ pub struct Running {
     pub errors: Vec<String>,
 }
 
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_akri-mqtt"));
+    command
+        .args(arguments)
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
 impl Running {
     /// Starts it.
     pub fn start(arguments: &[&str]) -> Self {
@@ -66,15 +77,18 @@ impl Running {
 
     /// Starts it with environment variables.
     pub fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_akri-mqtt"))
-            .args(arguments)
-            .env_remove("RUST_LOG")
-            .envs(variables.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::spawn(command(arguments).envs(variables.iter().copied()))
+    }
+
+    /// Starts it with a pipe as its standard input.
+    pub fn start_fed(arguments: &[&str]) -> (Self, ChildStdin) {
+        let mut run = Self::spawn(command(arguments).stdin(Stdio::piped()));
+        let stdin = run.child.stdin.take().unwrap();
+        (run, stdin)
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let stdout = lines(child.stdout.take().unwrap());
         let stderr = lines(child.stderr.take().unwrap());
         Self {
@@ -174,6 +188,11 @@ impl Running {
     /// Closes our end of its standard output, as `head` does.
     pub fn close_stdout(&mut self) {
         self.stdout = channel().1;
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Waits for its end.
