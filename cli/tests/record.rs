@@ -263,3 +263,20 @@ fn recording_ends_when_the_trace_is_large_enough() {
     assert_eq!(lines.last().unwrap()["event"], "end");
     assert!(std::fs::metadata(&trace).unwrap().len() < 1_400);
 }
+
+#[test]
+fn a_reader_of_the_trace_that_goes_away_ends_it_quietly() {
+    let server = mosquitto::Mosquitto::start();
+    let directory = TempDir::new().unwrap();
+    let file = configuration(&directory, server.address());
+    let mut run = Running::start(&["record", "-f", text(&file), "-o", "-"]);
+    run.line_with(|line| line.contains("subscribed"));
+    run.close_stdout();
+    eventually("it ends", || {
+        server.publish("robots/r1/status", "online", false);
+        run.has_ended().then_some(())
+    });
+    let errors = run.drain();
+    assert_eq!(errors, ["recording to - …"]);
+    assert_eq!(run.wait(DEADLINE).code(), Some(0));
+}

@@ -1,6 +1,7 @@
 //! `akri-mqtt record`. In: a Configuration. Out: a trace of what its sessions see. Runs the real discovery handler, as
 //! `discover` does, and listens in; writing is left to `write`.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +39,9 @@ pub async fn run(arguments: &Record, shutdown: &Shutdown) -> anyhow::Result<()> 
         create(&arguments.trace).map_err(|error| UsageError::new(format!("{name}: {error}")))?;
     let header = header(arguments, &configuration, &details);
     let recorder = Recorder::new(file, (&header, details), arguments.max_size, rand::random());
-    let recorder = recorder.with_context(|| name.to_string())?;
+    let Some(recorder) = unless_gone(recorder).with_context(|| name.to_string())? else {
+        return Ok(());
+    };
 
     let (tap, heard) = Tap::new();
     let mut writing = tokio::task::spawn_blocking(move || recorder.run(heard));
@@ -67,11 +70,21 @@ pub async fn run(arguments: &Record, shutdown: &Shutdown) -> anyhow::Result<()> 
         Some(written) => written,
         None => writing.await,
     };
-    let counts = written?.with_context(|| name.to_string())?;
+    let Some(counts) = unless_gone(written?).with_context(|| name.to_string())? else {
+        return Ok(());
+    };
     tell(&counts, &name.to_string());
     tell_servers(&servers);
     anyhow::ensure!(counts.connects > 0, "no server could be reached");
     Ok(())
+}
+
+/// What was written, unless the reader of a trace on standard output has gone.
+fn unless_gone<T>(written: io::Result<T>) -> io::Result<Option<T>> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(None),
+        written => written.map(Some),
+    }
 }
 
 fn header(arguments: &Record, configuration: &Configuration, details: &Arc<Details>) -> Header {
