@@ -2,7 +2,9 @@
 //! Out: what to subscribe, and what messages say about which devices. What follows from it is left
 //! to `presence`, reading the options to `details`.
 //!
-//! A module's state is that of one MQTT server, is bounded, and comes back from retained messages.
+//! A module's state is that of one MQTT server and is bounded. It comes back from retained messages; where
+//! nothing is retained (Sparkplug B, events of EMQX), from what is restored, and by asking where that is
+//! allowed.
 
 mod emqx;
 mod esphome;

@@ -3,7 +3,7 @@
 //! too when it dies; and requests for a rebirth, where they are allowed. Nothing of it is retained: what was before us,
 //! or happened while nobody listened, only a rebirth tells.
 //!
-//! `docs/conventions.md` maps the rules to assertions of the specification.
+//! `docs/sparkplug.md` maps the rules to assertions of the specification.
 
 mod asks;
 mod filters;
