@@ -16,6 +16,10 @@ test:
 nightly:
     cargo xtask nightly
 
+# Fuzzes each reader of foreign bytes for ten minutes, or the one that the argument names
+fuzz *arguments:
+    cargo xtask fuzz {{ arguments }}
+
 # Format and lints only
 lint:
     cargo fmt --all --check

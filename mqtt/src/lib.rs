@@ -28,6 +28,9 @@ mod queue;
 mod state;
 mod status;
 
+#[cfg(fuzzing)]
+pub use codec::fuzzing;
+
 pub use akri_mqtt_core::{
     credentials::{Credentials, Secret},
     details::{Failover, QoS, Scheme, Server, ServerUrl, VersionChoice},

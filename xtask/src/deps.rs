@@ -63,6 +63,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "akri-mqtt-monitoring-broker",
         ],
     ),
+    ("akri-mqtt-fuzz", &[CORE, SESSION]),
     ("xtask", &["akri-mqtt-crds"]),
 ];
 

@@ -6,6 +6,7 @@ mod bench;
 mod claims;
 mod deps;
 mod e2e;
+mod fuzz;
 mod generate;
 mod images;
 mod links;
@@ -30,6 +31,8 @@ enum Task {
     Test(test::Options),
     /// The tests that take too long to run before every merge
     Nightly,
+    /// Fuzzes the readers of foreign bytes, each for ten minutes: needs cargo-fuzz
+    Fuzz(fuzz::Options),
     /// Writes the generated files
     Generate {
         /// Writes nothing and fails when a committed file is stale
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
     let result = match Task::parse() {
         Task::Test(options) => test::run(options),
         Task::Nightly => test::nightly(),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Generate { check: true } => generate::check(),
         Task::Generate { check: false } => generate::write(),
         Task::Deps => deps::run(),

@@ -5,6 +5,8 @@
 mod decode;
 mod encode;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod properties;
 mod wire;
 

@@ -1,0 +1,5 @@
+//! Fuzzes `akri_mqtt_fuzz::traces::run`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| akri_mqtt_fuzz::traces::run(data));
