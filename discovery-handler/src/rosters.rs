@@ -278,6 +278,8 @@ mod tests {
         own.save(&saved(&details, "own"));
         file(&state, "n-1", "d1").save(&saved(&details, "sibling"));
         assert_eq!(names(own.load(&details)), ["own"]);
+        let dated = |found| matches!(found, Found::Ours(saved) if saved.at.is_some());
+        assert!(own.load(&details).is_some_and(dated));
         let third = file(&state, "n-2", "d1");
         assert_eq!(names(third.load(&details)).len(), 1);
     }

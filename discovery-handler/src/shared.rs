@@ -37,6 +37,7 @@ struct Joined {
 /// The connection that there is.
 struct Link {
     at: Instant,
+    /// The same on the clock that rosters are dated by.
     since: Timestamp,
     /// Whether the server has kept what came before it.
     session_present: bool,
