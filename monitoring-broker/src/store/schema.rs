@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
 
 use super::block::{Block, INLINE, decode_topics};
@@ -128,9 +129,16 @@ fn check(connection: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Without stable plans, each new value of a LIMIT makes SQLite compile its statement anew.
+fn settle(connection: &Connection) -> Result<(), StoreError> {
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
+}
+
 /// `synchronous=FULL` syncs the log at every commit; without it a commit could be lost with the power.
 fn configure(connection: &Connection) -> Result<(), StoreError> {
-    connection.busy_timeout(Duration::from_secs(5))?;
+    settle(connection)?;
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     let mode: String = connection.query_row("PRAGMA journal_mode=WAL", (), |row| row.get(0))?;
     if mode != "wal" {
@@ -174,7 +182,7 @@ fn upgrade(connection: &mut Connection) -> Result<(), StoreError> {
 pub fn reader(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path.join(directory::DATABASE), flags)?;
-    connection.busy_timeout(Duration::from_secs(5))?;
+    settle(&connection)?;
     connection.pragma_update(None, "cache_size", -PAGE_CACHE_KIB / 2)?;
     Ok(connection)
 }
