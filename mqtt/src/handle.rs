@@ -66,7 +66,12 @@ impl Handle {
     /// PUBACK, or PUBREC for QoS 2; never blocks. An [`Ack`] of an older connection is ignored where the
     /// server will send the message again.
     pub fn acknowledge(&self, ack: Ack) {
-        self.control.acknowledge(ack);
+        self.acknowledge_all([ack]);
+    }
+
+    /// The same of several messages, which costs the session and the server little more than one.
+    pub fn acknowledge_all(&self, acks: impl IntoIterator<Item = Ack>) {
+        self.control.acknowledge(acks);
     }
 
     /// Publishes and returns after PUBACK or PUBCOMP (QoS 0: once it is handed to the connection).

@@ -5,6 +5,7 @@ mod asking;
 mod changes;
 mod ending;
 mod names;
+mod receipts;
 mod routes;
 mod task;
 mod wanted;

@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::asking::Asking;
+use super::receipts::Receipts;
 use super::routes::{Route, Routes};
 use super::watched::Watched;
 use crate::devices::Devices;
@@ -80,6 +81,7 @@ pub(super) struct Task {
     pub(super) now: Now,
     /// Messages that go into the store together.
     arrivals: Vec<Arrival>,
+    receipts: Arc<Receipts>,
 }
 
 pub(super) fn now() -> Now {
@@ -149,7 +151,9 @@ pub async fn run(parts: Parts, shutdown: Shutdown) -> anyhow::Result<()> {
 
 impl Task {
     fn new(parts: Parts) -> Self {
+        let pending = parts.metrics.acks_pending.clone();
         Self {
+            receipts: Arc::new(Receipts::new(Arc::clone(&parts.handle), pending)),
             parts,
             routes: Routes::default(),
             watched: IndexMap::default(),
@@ -324,15 +328,7 @@ impl Task {
         }
         let packet = message.ack.as_ref().filter(|_| is_exactly_once);
         let packet = packet.map(|ack| (self.parts.memory.packet_ids(), ack.packet_id()));
-        let receipt = message.ack.map(|ack| -> store::Receipt {
-            let handle = Arc::clone(&self.parts.handle);
-            let pending = self.parts.metrics.acks_pending.clone();
-            pending.inc();
-            Box::new(move || {
-                pending.dec();
-                handle.acknowledge(ack);
-            })
-        });
+        let receipt = message.ack.map(|ack| self.receipts.of(ack));
         let properties = message.properties.map(|properties| store::Properties {
             content_type: properties.content_type,
             user: properties.user,

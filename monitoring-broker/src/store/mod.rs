@@ -97,8 +97,25 @@ pub struct Config {
 /// Sees messages on their way: sequence, topic, payload. It must not block.
 pub type Observer = Arc<dyn Fn(u64, &str, &Bytes) + Send + Sync>;
 
-/// Called once the message is durable.
-pub type Receipt = Box<dyn FnOnce() + Send>;
+/// Is told of messages once they are durable. It must not block.
+pub trait Committed: Send + Sync {
+    /// These are, in order.
+    fn committed(&self, numbers: &[u64]);
+}
+
+impl<F: Fn(&[u64]) + Send + Sync> Committed for F {
+    fn committed(&self, numbers: &[u64]) {
+        self(numbers);
+    }
+}
+
+/// Who is told that a message is durable.
+pub struct Receipt {
+    /// Who.
+    pub to: Arc<dyn Committed>,
+    /// What they call the message.
+    pub number: u64,
+}
 
 /// A message on its way into the store.
 pub struct Arrival {
@@ -120,7 +137,7 @@ pub struct Arrival {
     pub packet: Option<(Arc<PacketIds>, u16)>,
     /// It is shown to the store's observer.
     pub is_observed: bool,
-    /// Called after the commit.
+    /// Who is told after the commit.
     pub receipt: Option<Receipt>,
 }
 

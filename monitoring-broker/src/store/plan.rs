@@ -249,8 +249,12 @@ impl Plan {
     /// Tells everyone who waits that it is durable. Returns how many messages are acknowledged by that.
     pub fn finish(self) -> usize {
         let acknowledged = self.receipts.len();
-        for receipt in self.receipts {
-            receipt();
+        let same = |one: &Receipt, next: &Receipt| Arc::ptr_eq(&one.to, &next.to);
+        for receipts in self.receipts.chunk_by(same) {
+            let numbers: Vec<_> = receipts.iter().map(|receipt| receipt.number).collect();
+            if let Some(receipt) = receipts.first() {
+                receipt.to.committed(&numbers);
+            }
         }
         for done in self.done {
             // Whoever asked may have gone.

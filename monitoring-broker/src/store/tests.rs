@@ -75,6 +75,13 @@ impl Bench {
     }
 }
 
+fn receipt(number: u64, told: impl Fn(&[u64]) + Send + Sync + 'static) -> Receipt {
+    Receipt {
+        to: Arc::new(told),
+        number,
+    }
+}
+
 async fn all(store: &Store) -> Vec<(u64, String)> {
     let mut topics: Vec<u32> = store.catalog().all().map(|(number, _)| number).collect();
     topics.sort_unstable();
@@ -211,8 +218,8 @@ async fn acknowledged_message_does_not_wait_for_the_window_and_others_do() {
     assert_eq!(*store.committed().borrow(), 0);
     let counter = Arc::clone(&called);
     let mut message = bench.message("s/d", "t", "qos 1");
-    message.receipt = Some(Box::new(move || {
-        counter.fetch_add(1, Ordering::SeqCst);
+    message.receipt = Some(receipt(0, move |numbers| {
+        counter.fetch_add(numbers.len(), Ordering::SeqCst);
     }));
     store.append(message).await.unwrap();
     until("receipt", async || called.load(Ordering::SeqCst) == 1).await;
@@ -338,8 +345,8 @@ async fn nothing_is_acknowledged_once_the_store_was_taken_away() {
         let message = || {
             let mut message = bench.message("s/d", "t", "x");
             let acknowledged = Arc::clone(&acknowledged);
-            message.receipt = Some(Box::new(move || {
-                acknowledged.fetch_add(1, Ordering::Relaxed);
+            message.receipt = Some(receipt(0, move |numbers| {
+                acknowledged.fetch_add(numbers.len(), Ordering::Relaxed);
             }));
             message
         };

@@ -42,8 +42,8 @@ impl Control {
         self.notify.notify_one();
     }
 
-    pub(crate) fn acknowledge(&self, ack: Ack) {
-        self.lock().acks.push(ack);
+    pub(crate) fn acknowledge(&self, acks: impl IntoIterator<Item = Ack>) {
+        self.lock().acks.extend(acks);
         self.notify.notify_one();
     }
 

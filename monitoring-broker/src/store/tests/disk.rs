@@ -36,20 +36,20 @@ impl Drop for SmallDisk {
     }
 }
 
-type Acknowledged = Arc<Mutex<BTreeSet<usize>>>;
+type Acknowledged = Arc<Mutex<BTreeSet<u64>>>;
 
 /// Messages of 2 kB that note their numbers once they are acknowledged.
 fn numbered(bench: &Bench, total: usize, acknowledged: &Acknowledged) -> Vec<Arrival> {
     let payload = "x".repeat(2_000);
-    let message = |number: usize| {
+    let message = |number: u64| {
         let mut message = bench.message("s/d", "t", format!("{number} {payload}"));
         let acknowledged = Arc::clone(acknowledged);
-        message.receipt = Some(Box::new(move || {
-            acknowledged.lock().unwrap().insert(number);
+        message.receipt = Some(receipt(number, move |numbers| {
+            acknowledged.lock().unwrap().extend(numbers);
         }));
         message
     };
-    (0..total).map(message).collect()
+    (0..).take(total).map(message).collect()
 }
 
 async fn full(status: &mut watch::Receiver<Status>) {
