@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use super::devices::Place;
 use super::machine::Presence;
 use crate::identity::DeviceId;
 
@@ -18,6 +19,15 @@ pub struct Moved {
     pub was: Option<u64>,
     /// Its place now.
     pub is: Option<u64>,
+}
+
+/// What is settled about a published device while it is published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its place in the order of first appearance.
+    pub order: u64,
+    /// The place in `conventions` of the one that found it.
+    pub convention: Option<u16>,
 }
 
 /// The changes that nobody has taken yet.
@@ -71,6 +81,18 @@ impl Presence {
     #[must_use]
     pub fn has_moved(&self) -> bool {
         !self.changes.moved.is_empty()
+    }
+
+    /// What is settled about a device; `None` if it is not published.
+    #[must_use]
+    pub fn listing(&self, id: &DeviceId) -> Option<Listed> {
+        let server = self.server_index(id.server())?;
+        let slot = self.devices.find(server, id.name())?;
+        let device = self.devices.get(slot)?;
+        (device.place == Place::In).then_some(Listed {
+            order: device.order,
+            convention: device.found_by,
+        })
     }
 
     /// How the list has changed since this was last called: those that went by id, then those that came, in the order

@@ -119,12 +119,17 @@ impl Presence {
             return;
         }
         let lost_after = self.lost_after();
-        if let Some(server) = self.servers.get_mut(usize::from(server)) {
-            server.restored(now, lost_after);
-        }
+        let Some(of) = self.servers.get_mut(usize::from(server)) else {
+            return;
+        };
+        of.restored(now, lost_after);
+        // With the name of the server that all of its devices share.
+        let Some(id) = devices::id(&of.name, entry.id.name()) else {
+            return;
+        };
         let order = entry.order.max(self.next_order);
         self.next_order = order.saturating_add(1);
-        let Some(slot) = self.insert(entry.id.clone(), server, order, now) else {
+        let Some(slot) = self.insert(id, server, order, now) else {
             return;
         };
         let vouched = entry.convention.is_some_and(|convention| {

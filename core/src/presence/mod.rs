@@ -38,7 +38,7 @@ mod timers;
 mod types;
 mod wanting;
 
-pub use changes::Moved;
+pub use changes::{Listed, Moved};
 pub use journal::Change;
 pub use machine::Presence;
 pub use roster::{Roster, RosterEntry};
