@@ -1,24 +1,14 @@
-//! Decides which present devices the lists name: Instance-name collisions and the response's size.
-//! In: the present devices. Out: the devices to send, sorted, and why each other one is left out.
+//! Decides which present devices a list names, so that no response is larger than its limit.
+//! In: devices that come and go. Out: the devices to send, sorted, and how many wait for room.
 //! Who is in stays in: a list that would grow too large refuses newcomers, in the order in which
-//! they first appeared. The one exception is a collision, which all nodes must decide alike.
+//! they first appeared. A change costs a look-up, however many wait. Collisions are left to `twins`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use akri_mqtt_core::identity::{DeviceId, InstanceHash};
+use akri_mqtt_core::identity::DeviceId;
 use akri_mqtt_proto::akri::Device;
 use prost::Message as _;
-
-/// What to do with two devices whose Instances would have the same name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Collisions {
-    /// Send the one whose full hash is smaller: Akri would silently drop one of them
-    #[default]
-    Withhold,
-    /// Send both: the caller makes longer names
-    Pass,
-}
 
 /// A device as it is sent.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,69 +54,97 @@ impl LeftOut {
                 "withheld: its Instance name collides with {other}; set limits.idSalt or identity"
             ),
             Self::NoRoom => format!(
-                "waiting: the list would be larger than {limit} bytes; raise limits.maxResponseBytes or split the Configuration"
+                "waiting: the list would be larger than {limit} bytes; share out the topics over several Configurations, or use agentless mode, whose lists are longer"
             ),
         }
     }
 }
 
-#[derive(Debug)]
-struct Present {
-    hash: InstanceHash,
-    entry: Arc<Entry>,
-    order: u64,
-}
+/// A place in the line of those that wait: whether it waited before a restart too, and the order of first appearance.
+pub type Turn = (bool, u64);
 
 /// The decision, kept from one list to the next.
 #[derive(Debug)]
 pub struct Admission {
-    collisions: Collisions,
     limit: usize,
-    present: BTreeMap<DeviceId, Present>,
-    buckets: BTreeMap<InstanceHash, BTreeSet<DeviceId>>,
     admitted: BTreeMap<DeviceId, Arc<Entry>>,
+    waiting: BTreeMap<Turn, DeviceId>,
     bytes: usize,
-    next_order: u64,
+    /// Bytes of the first one that waits.
+    next: usize,
+    revision: u64,
 }
 
 impl Admission {
     /// Nothing present; lists may take `limit` bytes.
     #[must_use]
-    pub fn new(collisions: Collisions, limit: usize) -> Self {
+    pub fn new(limit: usize) -> Self {
         Self {
-            collisions,
             limit,
-            present: BTreeMap::new(),
-            buckets: BTreeMap::new(),
             admitted: BTreeMap::new(),
+            waiting: BTreeMap::new(),
             bytes: 0,
-            next_order: 0,
+            next: 0,
+            revision: 0,
         }
     }
 
-    /// Takes the devices that are present now, newcomers in the order of their first appearance.
-    pub fn update(&mut self, present: &[DeviceId], mut entry: impl FnMut(&DeviceId) -> Arc<Entry>) {
-        let now: BTreeSet<&DeviceId> = present.iter().collect();
-        let gone: Vec<DeviceId> = self
-            .present
-            .keys()
-            .filter(|id| !now.contains(id))
-            .cloned()
-            .collect();
-        for id in gone {
-            self.forget(&id);
+    /// A device is to be sent, once there is room.
+    pub fn add(&mut self, id: DeviceId, turn: Turn) {
+        if !self.admitted.contains_key(&id) {
+            self.waiting.insert(turn, id);
         }
-        for id in present {
-            if !self.present.contains_key(id) {
-                self.meet(id, entry(id));
+    }
+
+    /// A device that was added under this place in the order is not to be sent any more. True if it was in the list.
+    pub fn remove(&mut self, id: &DeviceId, order: u64) -> bool {
+        if let Some(entry) = self.admitted.remove(id) {
+            self.bytes = self.bytes.saturating_sub(entry.size);
+            self.revision += 1;
+            return true;
+        }
+        self.leave_line(id, order);
+        false
+    }
+
+    /// A device has another place in the order.
+    pub fn reorder(&mut self, id: &DeviceId, was: u64, is: u64) {
+        if self.leave_line(id, was) {
+            self.waiting.insert((false, is), id.clone());
+        }
+    }
+
+    fn leave_line(&mut self, id: &DeviceId, order: u64) -> bool {
+        [(false, order), (true, order)].into_iter().any(|turn| {
+            let is_there = self.waiting.get(&turn) == Some(id);
+            is_there && self.waiting.remove(&turn).is_some()
+        })
+    }
+
+    /// Takes in those that wait, as long as there is room.
+    pub fn admit(&mut self, mut entry: impl FnMut(&DeviceId) -> Entry) {
+        while let Some(first) = self.waiting.first_entry() {
+            let entry = entry(first.get());
+            self.next = entry.size;
+            if self.bytes.saturating_add(entry.size) > self.limit {
+                // Nobody overtakes: else a large device might wait for ever.
+                return;
             }
+            self.bytes += entry.size;
+            self.revision += 1;
+            self.admitted.insert(first.remove(), Arc::new(entry));
         }
-        self.admit();
     }
 
     /// The devices to send, sorted by id.
-    pub fn list(&self) -> impl Iterator<Item = (&DeviceId, &Arc<Entry>)> {
+    pub fn list(&self) -> impl ExactSizeIterator<Item = (&DeviceId, &Arc<Entry>)> {
         self.admitted.iter()
+    }
+
+    /// Changes whenever the list does.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// Bytes of the response with this list.
@@ -141,96 +159,33 @@ impl Admission {
         self.limit
     }
 
-    /// Present devices that are not sent, sorted by id.
-    pub fn left_out(&self) -> impl Iterator<Item = (&DeviceId, LeftOut)> {
-        self.present
-            .keys()
-            .filter(|id| !self.admitted.contains_key(*id))
-            .map(|id| {
-                (
-                    id,
-                    self.loses_to(id).map_or(LeftOut::NoRoom, LeftOut::Collides),
-                )
-            })
+    /// The devices that wait for room, in their order.
+    pub fn waiting(&self) -> impl ExactSizeIterator<Item = &DeviceId> {
+        self.waiting.values()
     }
 
-    fn meet(&mut self, id: &DeviceId, entry: Arc<Entry>) {
-        let hash = id.instance_hash();
-        self.buckets.entry(hash).or_default().insert(id.clone());
-        let order = self.next_order;
-        self.next_order += 1;
-        let present = Present { hash, entry, order };
-        self.present.insert(id.clone(), present);
-    }
-
-    fn forget(&mut self, id: &DeviceId) {
-        if let Some(present) = self.present.remove(id)
-            && let Some(bucket) = self.buckets.get_mut(&present.hash)
-        {
-            bucket.remove(id);
-            if bucket.is_empty() {
-                self.buckets.remove(&present.hash);
-            }
-        }
-        self.withdraw(id);
-    }
-
-    fn withdraw(&mut self, id: &DeviceId) {
-        if let Some(entry) = self.admitted.remove(id) {
-            self.bytes -= entry.size;
-        }
-    }
-
-    /// The present device with the same Instance name that is sent instead of this one.
-    fn loses_to(&self, id: &DeviceId) -> Option<DeviceId> {
-        if self.collisions == Collisions::Pass {
-            return None;
-        }
-        let bucket = self.buckets.get(&self.present.get(id)?.hash)?;
-        if bucket.len() < 2 {
-            return None;
-        }
-        let winner = bucket.iter().min_by_key(|id| id.full_hash())?;
-        (winner != id).then(|| winner.clone())
-    }
-
-    fn admit(&mut self) {
-        let losers: Vec<DeviceId> = self
-            .admitted
-            .keys()
-            .filter(|id| self.loses_to(id).is_some())
-            .cloned()
-            .collect();
-        for id in losers {
-            self.withdraw(&id);
-        }
-        if self.admitted.len() == self.present.len() {
-            return;
-        }
-        let waiting = self
-            .present
+    /// Whether a device waits that was added under this place in the order.
+    #[must_use]
+    pub fn waits(&self, id: &DeviceId, order: u64) -> bool {
+        [(false, order), (true, order)]
             .iter()
-            .filter(|(id, _)| !self.admitted.contains_key(*id));
-        let mut waiting: Vec<(u64, DeviceId, Arc<Entry>)> = waiting
-            .filter(|(id, _)| self.loses_to(id).is_none())
-            .map(|(id, present)| (present.order, id.clone(), Arc::clone(&present.entry)))
-            .collect();
-        waiting.sort_by_key(|(order, ..)| *order);
-        for (_, id, entry) in waiting {
-            if self.bytes + entry.size > self.limit {
-                // Nobody overtakes: else a large device might wait for ever.
-                break;
-            }
-            self.bytes += entry.size;
-            self.admitted.insert(id, entry);
-        }
+            .any(|turn| self.waiting.get(turn) == Some(id))
+    }
+
+    /// About how many bytes more a list with all of them would have: as if those that wait were like those that are in.
+    #[must_use]
+    pub fn missing(&self) -> usize {
+        let each = self
+            .bytes
+            .checked_div(self.admitted.len())
+            .unwrap_or(self.next);
+        let all = self.waiting.len().saturating_mul(each);
+        all.saturating_sub(self.limit.saturating_sub(self.bytes))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
     use akri_mqtt_proto::akri::DiscoverResponse;
 
     use super::*;
@@ -239,78 +194,87 @@ mod tests {
         DeviceId::parse(&format!("plant-a/{name}")).unwrap()
     }
 
-    fn entry(id: &DeviceId) -> Arc<Entry> {
+    fn entry(id: &DeviceId) -> Entry {
         let name = ("MQTT_DEVICE_ID".to_owned(), id.to_string());
-        Arc::new(Entry::new(id, BTreeMap::from([name])))
+        Entry::new(id, BTreeMap::from([name]))
     }
 
     fn listed(admission: &Admission) -> Vec<String> {
         admission.list().map(|(id, _)| id.to_string()).collect()
     }
 
-    fn colliding_pair() -> (DeviceId, DeviceId) {
-        let mut seen = HashMap::new();
-        for n in 0.. {
-            let device = id(&format!("r{n}"));
-            if let Some(other) = seen.insert(device.instance_hash(), device.clone()) {
-                return if other.full_hash() < device.full_hash() {
-                    (other, device)
-                } else {
-                    (device, other)
-                };
-            }
-        }
-        unreachable!()
-    }
-
     #[test]
     fn the_counted_bytes_are_those_of_the_encoded_response() {
-        let mut admission = Admission::new(Collisions::Withhold, usize::MAX);
-        let long = id(&"x".repeat(300));
-        admission.update(&[id("a"), long, id("b")], entry);
+        let mut admission = Admission::new(usize::MAX);
+        for (order, name) in (0..).zip(["a", &"x".repeat(300), "b"]) {
+            admission.add(id(name), (false, order));
+        }
+        admission.admit(entry);
         let devices = admission
             .list()
             .map(|(_, entry)| entry.device.clone())
             .collect();
-        assert_eq!(
-            admission.bytes(),
-            DiscoverResponse { devices }.encoded_len()
-        );
-        admission.update(&[], entry);
+        let encoded = DiscoverResponse { devices }.encoded_len();
+        assert_eq!(admission.bytes(), encoded);
+        for (order, name) in (0..).zip(["a", &"x".repeat(300), "b"]) {
+            assert!(admission.remove(&id(name), order));
+        }
         assert_eq!(admission.bytes(), 0);
     }
 
     #[test]
     fn a_full_list_refuses_newcomers_in_order_of_appearance_and_keeps_who_is_in() {
         let size = entry(&id("a")).size;
-        let mut admission = Admission::new(Collisions::Withhold, 2 * size);
-        admission.update(&[id("m"), id("z")], entry);
-        admission.update(&[id("m"), id("z"), id("c"), id("a")], entry);
+        let mut admission = Admission::new(2 * size);
+        for (order, name) in (0..).zip(["m", "z", "c", "a"]) {
+            admission.add(id(name), (false, order));
+            admission.admit(entry);
+        }
         assert_eq!(listed(&admission), ["plant-a/m", "plant-a/z"]);
-        let out: Vec<_> = admission.left_out().collect();
         assert_eq!(
-            out,
-            [(&id("a"), LeftOut::NoRoom), (&id("c"), LeftOut::NoRoom)]
+            admission.waiting().collect::<Vec<_>>(),
+            [&id("c"), &id("a")]
         );
-        admission.update(&[id("z"), id("c"), id("a")], entry);
+        assert_eq!(admission.missing(), 2 * size);
+        assert!(admission.waits(&id("c"), 2) && !admission.waits(&id("m"), 0));
+        admission.remove(&id("m"), 0);
+        admission.admit(entry);
         assert_eq!(listed(&admission), ["plant-a/c", "plant-a/z"]);
         assert!(admission.bytes() <= admission.limit());
     }
 
     #[test]
-    fn of_two_devices_with_one_instance_name_the_smaller_full_hash_is_sent_whoever_came_first() {
-        let (wins, loses) = colliding_pair();
-        let mut admission = Admission::new(Collisions::Withhold, usize::MAX);
-        admission.update(std::slice::from_ref(&loses), entry);
-        assert_eq!(listed(&admission), [loses.to_string()]);
-        admission.update(&[loses.clone(), wins.clone()], entry);
-        assert_eq!(listed(&admission), [wins.to_string()]);
-        let out: Vec<_> = admission.left_out().collect();
-        assert_eq!(out, [(&loses, LeftOut::Collides(wins.clone()))]);
-        admission.update(std::slice::from_ref(&loses), entry);
-        assert_eq!(listed(&admission), [loses.to_string()]);
-        let mut passing = Admission::new(Collisions::Pass, usize::MAX);
-        passing.update(&[loses, wins], entry);
-        assert_eq!(passing.list().count(), 2);
+    fn who_waited_before_a_restart_waits_behind_those_who_were_listed() {
+        let size = entry(&id("a")).size;
+        let mut admission = Admission::new(size);
+        admission.add(id("a"), (true, 1));
+        admission.add(id("b"), (false, 2));
+        admission.admit(entry);
+        assert_eq!(listed(&admission), ["plant-a/b"]);
+        assert!(
+            !admission.remove(&id("a"), 1),
+            "it waited and was not listed"
+        );
+        assert_eq!(admission.waiting().len(), 0);
+    }
+
+    #[test]
+    fn a_device_that_waits_under_another_place_is_moved_there() {
+        let mut admission = Admission::new(0);
+        admission.add(id("a"), (false, 1));
+        admission.add(id("b"), (false, 2));
+        admission.reorder(&id("a"), 1, 3);
+        assert_eq!(
+            admission.waiting().collect::<Vec<_>>(),
+            [&id("b"), &id("a")]
+        );
+    }
+
+    #[test]
+    fn what_is_missing_is_told_even_where_nobody_fits() {
+        let mut admission = Admission::new(10);
+        admission.add(id("a"), (false, 1));
+        admission.admit(entry);
+        assert_eq!(admission.missing(), entry(&id("a")).size - 10);
     }
 }

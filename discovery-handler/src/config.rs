@@ -9,10 +9,10 @@ use std::time::Duration;
 use akri_mqtt_runtime::UsageError;
 use clap::ValueEnum;
 
-use crate::admission::Collisions;
 use crate::endpoint::Listen;
 use crate::naming::sanitise;
 use crate::tap::Tap;
+use crate::twins::Collisions;
 
 /// Where the Discover service listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

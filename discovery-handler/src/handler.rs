@@ -10,12 +10,13 @@ use akri_mqtt_core::identity::DeviceId;
 use akri_mqtt_proto::akri::register_discovery_handler_request::EndpointType;
 use akri_mqtt_runtime::{Condition, Health, Shutdown, Tasks, usage};
 use rand::Rng as _;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tracing::info;
 
 use crate::config::Config;
 use crate::credentials::Files;
 use crate::endpoint::Bound;
+use crate::listing::{self, Listing};
 use crate::metrics::HandlerMetrics;
 use crate::naming::{ClientIds, Instance, Ordinals, cluster_id};
 use crate::pool::{self, Pool};
@@ -39,25 +40,37 @@ pub struct Presences {
 impl Presences {
     /// All requests with all their devices.
     pub async fn all(&self) -> PresenceView {
-        self.view(&Scope::All).await
+        let mut requests = Vec::new();
+        for (mut view, asker) in self.requests.explain(&Scope::Servers).await {
+            view.devices = listing::devices(asker).await;
+            requests.push(view);
+        }
+        PresenceView {
+            instance: self.instance.clone(),
+            requests,
+        }
+    }
+
+    /// The same as JSON, in pieces.
+    pub async fn listing(&self, permit: OwnedSemaphorePermit) -> Listing {
+        let requests = self.requests.explain(&Scope::Servers).await;
+        Listing::new(self.instance.clone(), requests, permit)
     }
 
     /// All requests with their servers, without devices.
     pub async fn servers(&self) -> PresenceView {
-        self.view(&Scope::Servers).await
-    }
-
-    async fn view(&self, scope: &Scope) -> PresenceView {
+        let views = self.requests.explain(&Scope::Servers).await;
         PresenceView {
             instance: self.instance.clone(),
-            requests: self.requests.explain(scope).await,
+            requests: views.into_iter().map(|(view, _)| view).collect(),
         }
     }
 
     /// What each request that has seen the device knows about it.
     pub async fn one(&self, device: &DeviceId) -> DeviceAnswer {
         let mut requests = Vec::new();
-        for view in self.requests.explain(&Scope::Device(device.clone())).await {
+        let scope = Scope::Devices([device.clone()].into());
+        for (view, _) in self.requests.explain(&scope).await {
             let mut servers = view.servers.into_iter();
             let server = servers.find(|server| server.name == device.server().as_str());
             if let Some(found) = view.devices.into_iter().next() {

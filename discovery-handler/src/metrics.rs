@@ -108,6 +108,11 @@ impl HandlerMetrics {
     fn devices(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut devices = Family::gauge("devices", "Devices of a request by state");
         let mut left_out = Family::gauge("devices_left_out", "Present devices that no list names");
+        let mut list = Family::gauge("list_bytes", "Bytes of the list with the least room");
+        let mut missing = Family::gauge(
+            "list_missing_bytes",
+            "About how many bytes more than its limit a list of all present devices would have",
+        );
         let mut transitions = Family::counter("transitions", "Changes of a device's state");
         let mut ignored = Family::counter(
             "messages_ignored",
@@ -121,7 +126,12 @@ impl HandlerMetrics {
             for (state, count) in numbers.devices {
                 devices.add([request(), ("state", state.as_str().to_owned())], count);
             }
-            left_out.add([request(), ("reason", "list".to_owned())], numbers.left_out);
+            let shortage = numbers.shortage;
+            for (reason, count) in [("list", shortage.waiting), ("collision", shortage.withheld)] {
+                left_out.add([request(), ("reason", reason.to_owned())], number(count));
+            }
+            list.add([request()], number(shortage.bytes));
+            missing.add([request()], number(shortage.missing));
             left_out.add(
                 [request(), ("reason", "max_devices".to_owned())],
                 numbers.refused,
@@ -138,6 +148,8 @@ impl HandlerMetrics {
         Self::sparkplug(&counts, encoder)?;
         devices.encode(encoder)?;
         left_out.encode(encoder)?;
+        list.encode(encoder)?;
+        missing.encode(encoder)?;
         transitions.encode(encoder)?;
         ignored.encode(encoder)?;
         flapping.encode(encoder)
@@ -184,4 +196,8 @@ impl HandlerMetrics {
         responses.encode(encoder)?;
         bytes.encode(encoder)
     }
+}
+
+fn number(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
 }

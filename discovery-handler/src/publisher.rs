@@ -1,71 +1,83 @@
-//! Turns "who is present" into lists: properties that stay, changes, devices that came back.
-//! In: the present devices of a request. Out: one list for each response limit that a caller has,
+//! Turns changes of who is present into lists: properties that stay, devices that came back.
+//! In: what has changed since the last time. Out: one list for each response limit that a caller has,
 //! sent on only when it differs. When to publish is decided by the request.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use akri_mqtt_core::details::Details;
 use akri_mqtt_core::identity::DeviceId;
+use akri_mqtt_core::presence::{Listed, Moved};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::admission::{Admission, Collisions, Entry, LeftOut};
+use crate::admission::{Admission, Entry, LeftOut, Turn};
+use crate::comebacks::Comebacks;
 use crate::naming::RequestLabel;
+use crate::rosters::Line;
 use crate::streams::{List, Lists};
+use crate::twins::{Arrival, Collisions, Twins};
 
 /// Removed devices that are remembered for each one that may be present.
 const REMOVED_PER_DEVICE: usize = 2;
 /// Devices that one log line names.
 const MAX_NAMED: usize = 10;
-
 /// More changes than this at once are logged as numbers.
 const LOGGED_ONE_BY_ONE: usize = 20;
 
-/// What one publication has changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Changes {
-    /// New devices, sorted.
-    pub added: Vec<DeviceId>,
-    /// Devices that are gone, sorted.
-    pub removed: Vec<DeviceId>,
+/// Says what has changed, and why where it is not too much.
+pub fn log(moved: &[Moved], request: &RequestLabel, reason: impl Fn(&DeviceId) -> String) {
+    let removed = moved.iter().filter(|one| one.is.is_none());
+    let added = moved.iter().filter(|one| one.was.is_none());
+    if moved.len() > LOGGED_ONE_BY_ONE {
+        let (added, removed) = (added.count(), removed.count());
+        info!(%request, added, removed, "devices have changed");
+        return;
+    }
+    for Moved { id: device, .. } in removed {
+        info!(%request, %device, reason = reason(device), "device withdrawn");
+    }
+    for Moved { id: device, .. } in added {
+        info!(%request, %device, reason = reason(device), "device listed");
+    }
 }
 
-impl Changes {
-    /// Says what has changed, and why where it is not too much.
-    pub fn log(&self, request: &RequestLabel, reason: impl Fn(&DeviceId) -> String) {
-        let Self { added, removed } = self;
-        if added.len() + removed.len() > LOGGED_ONE_BY_ONE {
-            info!(%request, added = added.len(), removed = removed.len(), "devices have changed");
-            return;
-        }
-        for device in removed {
-            info!(%request, %device, reason = reason(device), "device withdrawn");
-        }
-        for device in added {
-            info!(%request, %device, reason = reason(device), "device listed");
-        }
+/// Why present devices are in no list, as numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shortage {
+    /// Withheld for another device with the same Instance name.
+    pub withheld: usize,
+    /// Devices for which the list has no room.
+    pub waiting: usize,
+    /// Bytes of the list.
+    pub bytes: usize,
+    /// The most that it may have.
+    pub limit: usize,
+    /// About how many bytes more it would need for all.
+    pub missing: usize,
+}
+
+impl Shortage {
+    /// Present devices that are not in the list.
+    #[must_use]
+    pub fn left_out(&self) -> usize {
+        self.withheld + self.waiting
     }
 }
 
 struct View {
     admission: Admission,
     lists: watch::Sender<Option<Arc<List>>>,
+    /// So many had been left out when it was last said.
     reported: usize,
 }
 
 /// The lists of one request.
 pub struct Publisher {
     details: Arc<Details>,
-    collisions: Collisions,
-    comeback: Duration,
-    /// Properties are made once, when a device appears, and never change while it is present.
-    entries: BTreeMap<DeviceId, Arc<Entry>>,
-    /// In order of appearance.
-    order: Vec<DeviceId>,
-    removed: BTreeMap<DeviceId, Instant>,
-    comebacks: u64,
+    twins: Twins,
+    comebacks: Comebacks,
     views: BTreeMap<usize, View>,
     published: bool,
 }
@@ -74,98 +86,193 @@ impl Publisher {
     /// No devices, and nothing published yet.
     #[must_use]
     pub fn new(details: Arc<Details>, collisions: Collisions, comeback: Duration) -> Self {
+        let most = details
+            .limits
+            .max_devices
+            .saturating_mul(REMOVED_PER_DEVICE);
         Self {
             details,
-            collisions,
-            comeback,
-            entries: BTreeMap::new(),
-            order: Vec::new(),
-            removed: BTreeMap::new(),
-            comebacks: 0,
+            twins: Twins::new(collisions),
+            comebacks: Comebacks::new(comeback, most),
             views: BTreeMap::new(),
             published: false,
         }
     }
 
-    /// The lists for callers that take responses of `limit` bytes.
-    pub fn subscribe(&mut self, limit: usize) -> Lists {
+    /// Whether there is a list for callers that take responses of `limit` bytes.
+    #[must_use]
+    pub fn serves(&self, limit: usize) -> bool {
+        self.views.contains_key(&limit)
+    }
+
+    /// The lists for callers that take responses of `limit` bytes. For a limit that nobody had before, `present` are the
+    /// devices that were published, with their order, and `of` tells of each.
+    pub fn subscribe(
+        &mut self,
+        limit: usize,
+        present: impl FnOnce() -> Vec<(DeviceId, u64)>,
+        of: impl Fn(&DeviceId) -> Option<Listed>,
+    ) -> Lists {
         self.views
             .retain(|known, view| *known == limit || view.lists.receiver_count() > 0);
-        let collisions = self.collisions;
-        let view = self.views.entry(limit).or_insert_with(|| View {
-            admission: Admission::new(collisions, limit),
+        if let Some(view) = self.views.get(&limit) {
+            return view.lists.subscribe();
+        }
+        let mut view = View {
+            admission: Admission::new(limit),
             lists: watch::channel(None).0,
             reported: 0,
-        });
+        };
         let lists = view.lists.subscribe();
         if self.published {
-            self.send();
+            for (id, order) in present() {
+                if self.twins.loses_to(&id).is_none() {
+                    view.admission.add(id, (false, order));
+                }
+            }
+            view.admit(&self.details, of);
+            view.send(&self.twins, self.comebacks.count());
         }
+        self.views.insert(limit, view);
         lists
     }
 
-    /// Publishes the devices that are present now, newcomers in the order of their appearance, each
-    /// with the place of the convention that found it.
+    /// Publishes what has changed. `of` tells of each device that is present now, `waited` whether it waited for
+    /// room before a restart.
     pub fn publish(
         &mut self,
-        present: Vec<DeviceId>,
-        found_by: impl Fn(&DeviceId) -> Option<u16>,
+        moved: &[Moved],
+        of: impl Fn(&DeviceId) -> Option<Listed>,
+        waited: impl Fn(&DeviceId) -> bool,
         now: Instant,
-    ) -> Changes {
-        let mut changes = Changes::default();
-        let current: BTreeSet<&DeviceId> = present.iter().collect();
-        let gone = self.entries.keys().filter(|id| !current.contains(id));
-        changes.removed = gone.cloned().collect();
-        self.removed
-            .retain(|_, at| now.duration_since(*at) < self.comeback);
+    ) {
+        self.comebacks.forget(now);
+        for Moved { id, was, is } in moved {
+            match (*was, *is) {
+                (Some(was), None) => self.remove(id, was, &of, now),
+                (Some(was), Some(is)) => {
+                    for view in self.views.values_mut() {
+                        view.admission.reorder(id, was, is);
+                    }
+                }
+                (None, _) => {}
+            }
+        }
         let mut came_back = false;
-        for id in &present {
-            if !self.entries.contains_key(id) {
-                came_back |= self.removed.remove(id).is_some();
-                let convention = found_by(id).and_then(|at| self.details.convention(at));
-                let entry = Entry::new(id, self.details.properties_with(id, convention));
-                self.entries.insert(id.clone(), Arc::new(entry));
-                changes.added.push(id.clone());
+        for Moved { id, was, is } in moved {
+            if let (None, Some(is)) = (*was, *is) {
+                came_back |= self.comebacks.appear(id);
+                self.add(id, (waited(id), is), &of);
             }
         }
-        let remembered = self
-            .details
-            .limits
-            .max_devices
-            .saturating_mul(REMOVED_PER_DEVICE);
-        for id in &changes.removed {
-            self.entries.remove(id);
-            if self.removed.len() < remembered {
-                self.removed.insert(id.clone(), now);
-            }
+        if came_back {
+            self.comebacks.add();
         }
-        self.comebacks += u64::from(came_back);
-        changes.added.sort();
-        self.order = present;
         self.published = true;
-        self.send();
-        changes
+        let comebacks = self.comebacks.count();
+        for view in self.views.values_mut() {
+            view.admit(&self.details, &of);
+            view.send(&self.twins, comebacks);
+        }
     }
 
-    /// Present devices that the strictest list leaves out, with the reason.
-    pub fn left_out(&self) -> BTreeMap<DeviceId, String> {
-        let Some(view) = self.strictest() else {
-            return BTreeMap::new();
+    fn add(&mut self, id: &DeviceId, turn: Turn, of: impl Fn(&DeviceId) -> Option<Listed>) {
+        match self.twins.meet(id) {
+            Arrival::Loses => return,
+            Arrival::Alone => {}
+            Arrival::Wins(other) => {
+                let order = of(&other).map(|other| other.order).unwrap_or_default();
+                for view in self.views.values_mut() {
+                    view.admission.remove(&other, order);
+                }
+            }
+        }
+        for view in self.views.values_mut() {
+            view.admission.add(id.clone(), turn);
+        }
+    }
+
+    fn remove(
+        &mut self,
+        id: &DeviceId,
+        order: u64,
+        of: impl Fn(&DeviceId) -> Option<Listed>,
+        now: Instant,
+    ) {
+        let mut was_listed = false;
+        for view in self.views.values_mut() {
+            was_listed |= view.admission.remove(id, order);
+        }
+        if was_listed {
+            self.comebacks.withdraw(id, now);
+        }
+        let Some(next) = self.twins.part(id) else {
+            return;
         };
-        let limit = view.admission.limit();
-        let left_out = view.admission.left_out();
-        left_out
-            .map(|(id, why)| (id.clone(), why.sentence(limit)))
-            .collect()
+        // It may be gone as well, of which the next change tells.
+        if let Some(listed) = of(&next) {
+            for view in self.views.values_mut() {
+                view.admission.add(next.clone(), (false, listed.order));
+            }
+        }
     }
 
-    /// Devices that wait for room, for the roster.
-    pub fn waiting(&self) -> impl Iterator<Item = DeviceId> {
-        let view = self.strictest();
-        let left_out = view.into_iter().flat_map(|view| view.admission.left_out());
-        left_out
-            .filter(|(_, why)| *why == LeftOut::NoRoom)
-            .map(|(id, _)| id.clone())
+    /// How far the strictest list is from naming all.
+    #[must_use]
+    pub fn shortage(&self) -> Shortage {
+        let withheld = self.twins.withheld().len();
+        let Some(admission) = self.strictest().map(|view| &view.admission) else {
+            return Shortage {
+                withheld,
+                ..Shortage::default()
+            };
+        };
+        Shortage {
+            withheld,
+            waiting: admission.waiting().len(),
+            bytes: admission.bytes(),
+            limit: admission.limit(),
+            missing: admission.missing(),
+        }
+    }
+
+    /// A present device that the strictest list leaves out, with the reason.
+    #[must_use]
+    pub fn example(&self) -> Option<(&DeviceId, String)> {
+        let admission = &self.strictest()?.admission;
+        let first = admission.waiting().next();
+        let id = first.or_else(|| self.twins.withheld().first())?;
+        let why = match self.twins.loses_to(id) {
+            Some(other) => LeftOut::Collides(other.clone()),
+            None => LeftOut::NoRoom,
+        };
+        Some((id, why.sentence(admission.limit())))
+    }
+
+    /// Why the strictest list leaves out a present device with this place in the order; `None` if it does not.
+    #[must_use]
+    pub fn left_out(&self, id: &DeviceId, order: u64) -> Option<String> {
+        let admission = &self.strictest()?.admission;
+        let why = match self.twins.loses_to(id) {
+            Some(other) => LeftOut::Collides(other.clone()),
+            None if admission.waits(id, order) => LeftOut::NoRoom,
+            None => return None,
+        };
+        Some(why.sentence(admission.limit()))
+    }
+
+    /// Who waits for room and who does not, for the roster.
+    #[must_use]
+    pub fn line(&self) -> Line {
+        let Some(admission) = self.strictest().map(|view| &view.admission) else {
+            return Line::default();
+        };
+        let listed = admission.list();
+        if admission.waiting().len() <= listed.len() {
+            Line::Waiting(admission.waiting().cloned().collect())
+        } else {
+            Line::Listed(listed.map(|(id, _)| id.clone()).collect())
+        }
     }
 
     /// The view with the least room that a caller has, or had last.
@@ -174,111 +281,76 @@ impl Publisher {
         let open = views.find(|view| view.lists.receiver_count() > 0);
         open.or_else(|| self.views.values().next())
     }
+}
 
-    fn send(&mut self) {
-        for (limit, view) in &mut self.views {
-            view.admission
-                .update(&self.order, |id| match self.entries.get(id) {
-                    Some(entry) => Arc::clone(entry),
-                    None => unreachable!("every device of the order has an entry"),
-                });
-            let devices: Vec<Arc<Entry>> = view
-                .admission
-                .list()
-                .map(|(_, entry)| Arc::clone(entry))
-                .collect();
-            let (bytes, comebacks) = (view.admission.bytes(), self.comebacks);
-            view.lists.send_if_modified(|known| {
-                let same = known.as_ref().is_some_and(|known| {
-                    known.comebacks == comebacks && equal(&known.devices, &devices)
-                });
-                if !same {
-                    *known = Some(Arc::new(List {
-                        devices,
-                        bytes,
-                        comebacks,
-                    }));
-                }
-                !same
+impl View {
+    fn admit(&mut self, details: &Details, of: impl Fn(&DeviceId) -> Option<Listed>) {
+        self.admission.admit(|id| {
+            let convention = of(id).and_then(|listed| listed.convention);
+            let convention = convention.and_then(|at| details.convention(at));
+            Entry::new(id, details.properties_with(id, convention))
+        });
+    }
+
+    /// Sends the list if it is another one than before.
+    fn send(&mut self, twins: &Twins, comebacks: u64) {
+        let admission = &self.admission;
+        let revision = admission.revision();
+        self.lists.send_if_modified(|known| {
+            let same = known.as_ref().is_some_and(|known| {
+                known.comebacks == comebacks
+                    && (known.revision == revision || equal(&known.devices, admission))
             });
-            report(&view.admission, *limit, &mut view.reported);
+            if !same {
+                *known = Some(Arc::new(List {
+                    devices: admission
+                        .list()
+                        .map(|(_, entry)| Arc::clone(entry))
+                        .collect(),
+                    bytes: admission.bytes(),
+                    comebacks,
+                    revision,
+                }));
+            }
+            !same
+        });
+        self.report(twins);
+    }
+
+    /// Logs when devices are left out, and again when they have become twice as many.
+    fn report(&mut self, twins: &Twins) {
+        let (waiting, withheld) = (self.admission.waiting(), twins.withheld());
+        let (devices, limit) = (waiting.len() + withheld.len(), self.admission.limit());
+        if devices >= self.reported.saturating_mul(2).max(1) {
+            let reason = LeftOut::NoRoom.sentence(limit);
+            for device in waiting.take(MAX_NAMED) {
+                warn!(%device, reason, "device is not listed");
+            }
+            let pairs = withheld
+                .iter()
+                .filter_map(|id| Some((id, twins.loses_to(id)?)));
+            for (device, other) in pairs.take(MAX_NAMED) {
+                let reason = LeftOut::Collides(other.clone()).sentence(limit);
+                warn!(%device, reason, "device is not listed");
+            }
+            let (bytes, missing) = (self.admission.bytes(), self.admission.missing());
+            warn!(
+                devices,
+                bytes, limit, missing, "devices are present and not listed"
+            );
+        }
+        if devices == 0 || devices >= self.reported.saturating_mul(2) {
+            self.reported = devices;
         }
     }
 }
 
-fn equal(a: &[Arc<Entry>], b: &[Arc<Entry>]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| Arc::ptr_eq(a, b))
-}
-
-/// Logs when more devices are left out than were before.
-fn report(admission: &Admission, limit: usize, reported: &mut usize) {
-    let left_out = admission.left_out().count();
-    if left_out > *reported {
-        for (device, why) in admission.left_out().take(MAX_NAMED) {
-            warn!(%device, reason = why.sentence(limit), "device is not listed");
-        }
-        warn!(
-            devices = left_out,
-            limit, "devices are present and not listed"
-        );
-    }
-    *reported = left_out;
+fn equal(known: &[Arc<Entry>], admission: &Admission) -> bool {
+    let list = admission.list();
+    let same = |(a, (_, b)): (&Arc<Entry>, (_, &Arc<Entry>))| Arc::ptr_eq(a, b) || a == b;
+    known.len() == list.len() && known.iter().zip(list).all(same)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const COMEBACK: Duration = Duration::from_secs(60);
-
-    fn publisher() -> Publisher {
-        let yaml = "servers: [{name: s, urls: [tcp://h:1883]}]\ntopics: ['r/{device}/x']\n";
-        let details = Arc::new(Details::parse(yaml).unwrap());
-        Publisher::new(details, Collisions::Withhold, COMEBACK)
-    }
-
-    fn ids(names: &[&str]) -> Vec<DeviceId> {
-        names
-            .iter()
-            .map(|name| DeviceId::parse(&format!("s/{name}")).unwrap())
-            .collect()
-    }
-
-    fn listed(lists: &Lists) -> Vec<String> {
-        let list = lists.borrow().clone().unwrap();
-        list.devices
-            .iter()
-            .map(|entry| entry.device.id.clone())
-            .collect()
-    }
-
-    #[test]
-    fn nothing_is_sent_until_something_was_published_and_only_changes_afterwards() {
-        let (mut publisher, now) = (publisher(), Instant::now());
-        let mut lists = publisher.subscribe(1 << 20);
-        assert!(lists.borrow().is_none());
-        publisher.publish(ids(&["b", "a"]), |_| None, now);
-        assert_eq!(listed(&lists), ["s/a", "s/b"]);
-        lists.mark_unchanged();
-        publisher.publish(ids(&["a", "b"]), |_| None, now);
-        assert!(!lists.has_changed().unwrap());
-        let changes = publisher.publish(ids(&["b"]), |_| None, now);
-        assert_eq!(changes.removed, ids(&["a"]));
-        assert_eq!(listed(&lists), ["s/b"]);
-        assert_eq!(listed(&publisher.subscribe(64 << 20)), ["s/b"]);
-    }
-
-    #[test]
-    fn only_a_device_that_returns_within_a_minute_counts_as_come_back() {
-        let (mut publisher, now) = (publisher(), Instant::now());
-        let lists = publisher.subscribe(1 << 20);
-        let comebacks = |lists: &Lists| lists.borrow().as_ref().unwrap().comebacks;
-        publisher.publish(ids(&["a"]), |_| None, now);
-        publisher.publish(ids(&[]), |_| None, now);
-        publisher.publish(ids(&["a"]), |_| None, now + COMEBACK / 2);
-        assert_eq!(comebacks(&lists), 1);
-        publisher.publish(ids(&[]), |_| None, now + COMEBACK);
-        publisher.publish(ids(&["a"]), |_| None, now + 3 * COMEBACK);
-        assert_eq!(comebacks(&lists), 1);
-    }
-}
+#[path = "publisher_tests.rs"]
+mod tests;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use akri_mqtt_core::clock::Now;
 use akri_mqtt_core::details::Details;
 use akri_mqtt_core::identity::{DeviceId, ServerName};
-use akri_mqtt_core::presence::{Inbound, Presence};
+use akri_mqtt_core::presence::{Inbound, Presence, RosterEntry};
 use akri_mqtt_runtime::{Condition, Shutdown};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -18,9 +18,9 @@ use tokio::task::JoinHandle;
 use crate::naming::{DetailsDigest, RequestLabel};
 use crate::observed::Observed;
 use crate::pool::{SessionInfo, Wants};
-use crate::publisher::Publisher;
+use crate::publisher::{self, Publisher};
 use crate::request_view::{Facts, Numbers, Scope};
-use crate::rosters::{RosterFile, Saved};
+use crate::rosters::{RosterFile, Saved, Waited};
 use crate::shared::until;
 use crate::streams::Lists;
 use crate::tap::Tap;
@@ -32,6 +32,8 @@ const BATCH: usize = 256;
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// Between two roster files: a burst of changes is one write.
 const SAVE_EVERY: Duration = Duration::from_millis(250);
+/// After one that took long so many times as long: a million devices are not written all the time.
+const SAVE_REST: u32 = 10;
 
 /// What a request is told and asked.
 pub enum Command {
@@ -43,6 +45,12 @@ pub enum Command {
     Login(RosterFile),
     /// What do you know?
     Explain(Scope, oneshot::Sender<RequestView>),
+    /// Which devices do you know, from this one on, and so many of them? The answer says where to go on.
+    Ids(
+        usize,
+        usize,
+        oneshot::Sender<(Vec<DeviceId>, Option<usize>)>,
+    ),
 }
 
 /// What a request needs to run.
@@ -55,8 +63,8 @@ pub struct Parts {
     pub digest: DetailsDigest,
     /// Its state machine, with the restored roster.
     pub presence: Presence,
-    /// Devices of the restored roster that were not listed.
-    pub waiting: Option<BTreeSet<String>>,
+    /// Who of the restored roster was not listed; `None` if none was restored.
+    pub waited: Option<Waited>,
     /// A roster whose devices are restored once their server has accepted the credentials.
     pub unproven: Option<Saved>,
     /// Makes its lists.
@@ -87,11 +95,14 @@ pub struct Request {
     publish_at: Option<Instant>,
     probed: Option<Instant>,
     probe_at: Option<Instant>,
-    published_revision: Option<u64>,
-    left_out: BTreeMap<DeviceId, String>,
+    /// Whether there is a list.
+    listed: bool,
     unsaved: bool,
     save_at: Instant,
-    saving: Option<JoinHandle<()>>,
+    /// When the last one was begun.
+    saved_at: Instant,
+    /// It says how long it took.
+    saving: Option<JoinHandle<Duration>>,
 }
 
 /// This moment on both clocks.
@@ -108,7 +119,7 @@ impl Request {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         Self {
-            restored: parts.waiting.is_some(),
+            restored: parts.waited.is_some(),
             parts,
             sessions: BTreeMap::new(),
             wants: BTreeMap::new(),
@@ -118,10 +129,10 @@ impl Request {
             publish_at: None,
             probed: None,
             probe_at: None,
-            published_revision: None,
-            left_out: BTreeMap::new(),
+            listed: false,
             unsaved: false,
             save_at: Instant::now(),
+            saved_at: Instant::now(),
             saving: None,
         }
     }
@@ -161,7 +172,7 @@ impl Request {
             // Its failure was logged by itself.
             let _ = saving.await;
         }
-        if self.published_revision.is_some() {
+        if self.listed {
             // Its failure was logged by itself.
             let _ = self.write().await;
         }
@@ -220,7 +231,7 @@ impl Request {
         match command {
             Command::Open(limit, reply) => {
                 // A caller that has gone meanwhile needs no lists.
-                let _ = reply.send(self.parts.publisher.subscribe(limit));
+                let _ = reply.send(self.open(limit));
             }
             Command::Sessions(sessions) => {
                 self.sessions.clear();
@@ -237,10 +248,13 @@ impl Request {
                     self.parts.unproven = None;
                 }
                 self.parts.file = file.in_place_of(&self.parts.file);
-                self.unsaved = self.published_revision.is_some();
+                self.unsaved = self.listed;
             }
             Command::Explain(scope, reply) => {
                 let _ = reply.send(self.facts().view(&scope, now()));
+            }
+            Command::Ids(from, count, reply) => {
+                let _ = reply.send(self.parts.presence.ids(from, count));
             }
         }
     }
@@ -250,13 +264,12 @@ impl Request {
         self.probe(instant);
         self.subscribe();
         self.speak();
-        let revision = self.parts.presence.revision();
-        match (self.published_revision, self.publish_at) {
-            (None, _) if self.restored || self.parts.presence.is_settled() => self.publish(),
-            (Some(known), None) if known != revision => {
+        match (self.listed, self.publish_at) {
+            (false, _) if self.restored || self.parts.presence.is_settled() => self.publish(),
+            (true, None) if self.parts.presence.has_moved() => {
                 self.publish_at = Some(instant + self.parts.details.limits.publish_interval);
             }
-            (Some(_), Some(at)) if at <= instant => self.publish(),
+            (true, Some(at)) if at <= instant => self.publish(),
             _ => {}
         }
         if self.save_due().is_some_and(|at| at <= instant) {
@@ -324,38 +337,54 @@ impl Request {
             details: &self.parts.details,
             presence: &self.parts.presence,
             sessions: &self.sessions,
-            left_out: &self.left_out,
+            publisher: &self.parts.publisher,
             unsaid: self.unsaid,
             streams: *self.parts.streams.borrow(),
-            listed: self.published_revision.is_some(),
+            listed: self.listed,
             restored: self.restored,
         }
     }
 
-    fn publish(&mut self) {
-        self.publish_at = None;
-        self.published_revision = Some(self.parts.presence.revision());
-        let mut roster = self.parts.presence.roster().devices;
-        roster.sort_by_key(|entry| entry.order);
-        let mut present: Vec<DeviceId> = roster.into_iter().map(|entry| entry.id).collect();
-        if let Some(waiting) = self.parts.waiting.take() {
-            // Who was listed before the restart goes before those who waited.
-            present.sort_by_key(|id| waiting.contains(&id.to_string()));
+    fn open(&mut self, limit: usize) -> Lists {
+        if self.listed && !self.parts.publisher.serves(limit) {
+            // A new list begins with those that were published, not with those that are about to be.
+            self.publish();
         }
         let Parts {
             publisher,
             presence,
             ..
         } = &mut self.parts;
-        let changes = publisher.publish(present, |id| presence.found_by(id), Instant::now());
-        let presence = &self.parts.presence;
-        changes.log(&self.parts.label, |id| {
+        let present = || {
+            let entries = presence.entries();
+            entries.map(|entry| (entry.id, entry.order)).collect()
+        };
+        publisher.subscribe(limit, present, |id| presence.listing(id))
+    }
+
+    fn publish(&mut self) {
+        self.publish_at = None;
+        self.listed = true;
+        let waited = self.parts.waited.take().unwrap_or_default();
+        let moved = self.parts.presence.take_moved();
+        let Parts {
+            publisher,
+            presence,
+            label,
+            ..
+        } = &mut self.parts;
+        publisher.publish(
+            &moved,
+            |id| presence.listing(id),
+            |id| waited.contains(id),
+            Instant::now(),
+        );
+        publisher::log(&moved, label, |id| {
             let explained = presence.explain(id, now());
             explained
                 .map(|explained| explained.explanation)
                 .unwrap_or_default()
         });
-        self.left_out = self.parts.publisher.left_out();
         self.unsaved = true;
     }
 
@@ -368,23 +397,34 @@ impl Request {
     }
 
     fn save(&mut self) {
+        let took = self
+            .saving
+            .take()
+            .and_then(futures_util::FutureExt::now_or_never);
+        let rest = took.and_then(Result::ok).unwrap_or_default() * SAVE_REST;
+        let now = Instant::now();
+        if now < self.saved_at + rest {
+            self.save_at = self.saved_at + rest;
+            return;
+        }
         self.unsaved = false;
-        self.save_at = Instant::now() + SAVE_EVERY;
+        self.saved_at = now;
+        self.save_at = now + SAVE_EVERY;
         self.saving = Some(self.write());
     }
 
     /// Begins to write the roster; only one file is written at a time.
-    fn write(&mut self) -> JoinHandle<()> {
-        let (file, saved) = (self.parts.file.clone(), self.saved());
-        tokio::task::spawn_blocking(move || file.save(&saved))
-    }
-
-    fn saved(&self) -> Saved {
-        let login = self.parts.file.login().clone();
-        let roster = self.parts.presence.roster();
-        let waiting = self.parts.publisher.waiting();
-        let now = Timestamp::now();
-        Saved::of(&self.parts.details, login, roster, waiting, now)
+    fn write(&mut self) -> JoinHandle<Duration> {
+        let (file, now) = (self.parts.file.clone(), Timestamp::now());
+        let details = Arc::clone(&self.parts.details);
+        let devices: Vec<RosterEntry> = self.parts.presence.entries().collect();
+        let line = self.parts.publisher.line();
+        let began = Instant::now();
+        tokio::task::spawn_blocking(move || {
+            let login = file.login().clone();
+            file.save(&Saved::of(&details, login, devices, line, now));
+            began.elapsed()
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 //! In: its state. Out: views, sorted, without a secret. It changes nothing.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use akri_mqtt_core::clock::Now;
 use akri_mqtt_core::details::Details;
@@ -11,6 +12,7 @@ use jiff::Timestamp;
 
 use crate::naming::{DetailsDigest, RequestLabel};
 use crate::pool::SessionInfo;
+use crate::publisher::{Publisher, Shortage};
 use crate::view::{DeviceView, RequestView, ServerView};
 
 /// Servers of a request whose troubles `/readyz` spells out.
@@ -19,10 +21,8 @@ const TROUBLES: usize = 4;
 /// Which devices a view shows.
 #[derive(Clone, Debug)]
 pub enum Scope {
-    /// All.
-    All,
-    /// One.
-    Device(DeviceId),
+    /// These.
+    Devices(Arc<[DeviceId]>),
     /// None: only the request and its servers.
     Servers,
 }
@@ -42,8 +42,8 @@ pub struct Numbers {
     pub rebirths: (u64, u64),
     /// Devices that flap.
     pub flapping: u64,
-    /// Present devices that the lists leave out.
-    pub left_out: u64,
+    /// Present devices that the lists leave out, and how far they are from naming all.
+    pub shortage: Shortage,
     /// Newcomers that `maxDevices` refuses.
     pub refused: u64,
 }
@@ -60,8 +60,8 @@ pub struct Facts<'a> {
     pub presence: &'a Presence,
     /// Its sessions.
     pub sessions: &'a BTreeMap<ServerName, SessionInfo>,
-    /// Present devices that are not listed, with the reason.
-    pub left_out: &'a BTreeMap<DeviceId, String>,
+    /// Its lists.
+    pub publisher: &'a Publisher,
     /// Messages that no session could take.
     pub unsaid: u64,
     /// Open streams.
@@ -84,7 +84,7 @@ impl Facts<'_> {
             irregular: counters.irregular().collect(),
             rebirths: (counters.rebirths.saturating_sub(self.unsaid), self.unsaid),
             flapping: counters.flapping,
-            left_out: u64::try_from(self.left_out.len()).unwrap_or(u64::MAX),
+            shortage: self.publisher.shortage(),
             refused: counters.refused,
         }
     }
@@ -98,20 +98,37 @@ impl Facts<'_> {
             return (self.streams == 0, reason);
         }
         let mut reason = format!("{} devices", self.presence.published_count());
-        if let Some((device, why)) = self.left_out.first_key_value() {
-            reason.push_str(&format!(
-                "; {} not listed, such as {device}, {why}",
-                self.left_out.len()
-            ));
-        }
-        let refused = self.presence.counters().refused;
-        if refused > 0 {
-            let limit = self.details.limits.max_devices;
-            reason.push_str(&format!("; {refused} refused by limits.maxDevices {limit}"));
-        }
+        reason.push_str(&self.shortages());
         // A server that is away is no reason to send nobody here: the lists stand.
         reason.push_str(&self.troubles());
         (true, reason)
+    }
+
+    /// Who is there and not listed, by how much that is too many, and what to do.
+    fn shortages(&self) -> String {
+        let mut text = String::new();
+        if let Some((device, why)) = self.publisher.example() {
+            let shortage = self.publisher.shortage();
+            let left_out = shortage.left_out();
+            text.push_str(&format!("; {left_out} not listed, such as {device}, {why}"));
+            if shortage.waiting > 0 {
+                let (limit, missing) = (shortage.limit, shortage.missing);
+                text.push_str(&format!(
+                    " (all would take about {missing} bytes more than {limit})"
+                ));
+            }
+        }
+        let counters = self.presence.counters();
+        let refused = counters.refused;
+        if refused > 0 {
+            let limit = self.details.limits.max_devices;
+            let overflow = counters.ignored().any(|(why, _)| why == Ignored::Full);
+            let least = if overflow { "at least " } else { "" };
+            text.push_str(&format!(
+                "; {least}{refused} refused by limits.maxDevices {limit}: raise it, or share out the topics over several Configurations"
+            ));
+        }
+        text
     }
 
     /// What is wrong with its servers, for people.
@@ -129,14 +146,13 @@ impl Facts<'_> {
     /// Everything about itself, and about as many devices as are asked for.
     #[must_use]
     pub fn view(&self, scope: &Scope, now: Now) -> RequestView {
-        let explanations = match scope {
-            Scope::Device(device) => self.presence.explain(device, now).into_iter().collect(),
-            Scope::All => self.presence.explain_all(now),
-            Scope::Servers => Vec::new(),
+        let devices = match scope {
+            Scope::Devices(devices) => devices.as_ref(),
+            Scope::Servers => &[],
         };
-        let devices = explanations
-            .into_iter()
-            .map(|found| self.device(found))
+        let devices = devices
+            .iter()
+            .filter_map(|id| Some(self.device(id, self.presence.explain(id, now)?)))
             .collect();
         RequestView {
             request: self.label.to_string(),
@@ -151,16 +167,15 @@ impl Facts<'_> {
                 .map(|after| after.as_secs_f64()),
             servers: self.servers(now),
             published: self.presence.published_count(),
-            left_out: self.left_out.len(),
+            left_out: self.publisher.shortage().left_out(),
             refused: self.presence.counters().refused,
             devices,
         }
     }
 
-    fn device(&self, explanation: Explanation) -> DeviceView {
-        let left_out = DeviceId::parse(&explanation.device)
-            .ok()
-            .and_then(|id| self.left_out.get(&id).cloned());
+    fn device(&self, id: &DeviceId, explanation: Explanation) -> DeviceView {
+        let listed = self.presence.listing(id);
+        let left_out = listed.and_then(|listed| self.publisher.left_out(id, listed.order));
         DeviceView {
             hash: InstanceHash::of(&explanation.device).to_string(),
             listed: explanation.published && left_out.is_none(),

@@ -15,9 +15,9 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tonic::Status;
 use tracing::info;
 
-use crate::admission::Collisions;
 use crate::asked::Asked;
 use crate::config::Timing;
+use crate::listing::Asker;
 use crate::login::{Login, Logins};
 use crate::naming::{DetailsDigest, Owner, RequestLabel};
 use crate::observed::Member;
@@ -25,13 +25,14 @@ use crate::pool::{Join, Membership, Pool};
 use crate::publisher::Publisher;
 use crate::request::{self, Command, Request};
 use crate::request_view::{Numbers, Scope};
-use crate::rosters::{self, Found, RosterFile};
+use crate::rosters::{self, Found, RosterFile, Saved};
 use crate::running::{self, Key, Running};
 use crate::session_state;
 use crate::state_dir::StateDir;
 use crate::streams::{Lists, OpenStream};
 use crate::tally::Tally;
 use crate::tap::Tap;
+use crate::twins::Collisions;
 use crate::view::RequestView;
 use crate::vital::Vital;
 
@@ -206,25 +207,21 @@ impl Requests {
         }
     }
 
-    /// What each request knows.
-    pub async fn explain(&self, scope: &Scope) -> Vec<RequestView> {
+    /// What each request knows, and who can be asked for more, sorted by name.
+    pub async fn explain(&self, scope: &Scope) -> Vec<(RequestView, Asker)> {
         let running = self.running.lock().await;
-        let asked: Vec<_> = running
+        let askers: Vec<_> = running
             .values()
-            .map(|running| running.commands.clone())
+            .map(|running| Asker::new(running.commands.clone()))
             .collect();
         drop(running);
-        let mut views = Vec::with_capacity(asked.len());
-        for commands in asked {
-            let (reply, answer) = oneshot::channel();
-            let question = Command::Explain(scope.clone(), reply);
-            if commands.send(question).await.is_ok()
-                && let Ok(view) = answer.await
-            {
-                views.push(view);
+        let mut views = Vec::with_capacity(askers.len());
+        for asker in askers {
+            if let Some(view) = asker.view(scope.clone()).await {
+                views.push((view, asker));
             }
         }
-        views.sort_by(|a, b| a.request.cmp(&b.request));
+        views.sort_by(|(a, _), (b, _)| a.request.cmp(&b.request));
         views
     }
 
@@ -272,7 +269,7 @@ impl Requests {
         let file = self.file(key, login);
         let mut presence = Presence::new(Arc::clone(&details), Options::default(), request::now());
         let (saved, unproven) = Found::split(file.load(&details));
-        let saved = saved.filter(|saved| !saved.roster.devices.is_empty());
+        let mut saved = saved.filter(|saved| !saved.roster.devices.is_empty());
         if let Some(saved) = &saved {
             presence.restore(&saved.roster, request::now());
         }
@@ -293,7 +290,7 @@ impl Requests {
             label: label.clone(),
             digest: key.details.clone(),
             presence,
-            waiting: saved.map(|saved| saved.waiting),
+            waited: saved.as_mut().map(Saved::take_line),
             unproven,
             file,
             condition,

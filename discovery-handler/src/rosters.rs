@@ -3,6 +3,7 @@
 //! that looked for the same devices on the same servers. When to write is decided by the request.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -24,6 +25,39 @@ const KEEP: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// Roster files that are looked at when there is none of our own.
 const MAX_CANDIDATES: usize = 64;
 
+/// Who waits for room in the list, by the shorter one of two lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// Those that wait.
+    Waiting(Vec<DeviceId>),
+    /// Those that do not.
+    Listed(Vec<DeviceId>),
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self::Waiting(Vec::new())
+    }
+}
+
+/// Who waited for room before a restart.
+#[derive(Debug, Default)]
+pub struct Waited {
+    waiting: BTreeSet<String>,
+    listed: Option<BTreeSet<String>>,
+}
+
+impl Waited {
+    /// Whether a restored device did.
+    #[must_use]
+    pub fn contains(&self, id: &DeviceId) -> bool {
+        match &self.listed {
+            Some(listed) => !listed.contains(id.as_str()),
+            None => self.waiting.contains(id.as_str()),
+        }
+    }
+}
+
 /// A roster with what it was made from.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Saved {
@@ -37,30 +71,52 @@ pub struct Saved {
     /// When it was written; unknown of files of earlier versions.
     #[serde(default)]
     pub at: Option<Timestamp>,
-    /// Devices that were present and not listed, for want of room.
-    pub waiting: BTreeSet<String>,
+    /// Devices that were present and not listed, for want of room; none where `listed` says it.
+    waiting: BTreeSet<String>,
+    /// Devices that were listed, where more were waiting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    listed: Option<BTreeSet<String>>,
     /// The devices.
     pub roster: Roster,
 }
 
 impl Saved {
-    /// The roster of a request.
+    /// The roster of a request, sorted. It may take a while.
     #[must_use]
     pub fn of(
         details: &Details,
         login: Login,
-        roster: Roster,
-        waiting: impl Iterator<Item = DeviceId>,
+        devices: Vec<RosterEntry>,
+        line: Line,
         now: Timestamp,
     ) -> Self {
+        let names = |ids: Vec<DeviceId>| ids.iter().map(DeviceId::to_string).collect();
+        let (waiting, listed) = match line {
+            Line::Waiting(ids) => (names(ids), None),
+            Line::Listed(ids) => (BTreeSet::new(), Some(names(ids))),
+        };
+        let mut roster = Roster {
+            devices,
+            ..Roster::default()
+        };
+        roster.sort();
         Self {
             version: VERSION,
             evidence: Evidence::of(details),
             sessions: sessions(details),
             login: Some(login),
             at: Some(now),
-            waiting: waiting.map(|id| id.to_string()).collect(),
+            waiting,
+            listed,
             roster,
+        }
+    }
+
+    /// Takes out who waited for room.
+    pub fn take_line(&mut self) -> Waited {
+        Waited {
+            waiting: std::mem::take(&mut self.waiting),
+            listed: self.listed.take(),
         }
     }
 
@@ -149,14 +205,8 @@ impl RosterFile {
 
     /// Writes the roster, so that a crash leaves the old or the new one.
     pub fn save(&self, saved: &Saved) {
-        let bytes = match serde_json::to_vec(saved) {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                warn!(file = self.name, %error, "roster cannot be written");
-                return;
-            }
-        };
-        if let Err(error) = self.state.replace(&self.name, &bytes) {
+        let write = |to: &mut dyn Write| serde_json::to_writer(to, saved).map_err(io::Error::from);
+        if let Err(error) = self.state.replace_with(&self.name, write) {
             warn!(file = self.name, %error, "roster cannot be written");
             return;
         }
@@ -248,12 +298,8 @@ mod tests {
             state: State::Online,
             convention: None,
         };
-        let roster = Roster {
-            devices: vec![entry],
-            ..Roster::default()
-        };
         let now = Timestamp::UNIX_EPOCH;
-        Saved::of(details, Login::default(), roster, std::iter::empty(), now)
+        Saved::of(details, Login::default(), vec![entry], Line::default(), now)
     }
 
     fn file(state: &StateDir, instance: &str, request: &str) -> RosterFile {

@@ -3,15 +3,17 @@
 //! What the bytes mean is left to those who write them.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use tracing::warn;
 
-/// Largest file read back: 20,000 devices with ids of 256 bytes are 8 MiB.
-const MAX_FILE: u64 = 64 * 1024 * 1024;
+/// Largest file read back: a roster of 1,000,000 devices with ids of 256 bytes has some 340 MB.
+const MAX_FILE: u64 = 512 * 1024 * 1024;
+/// What is written at once.
+const BLOCK: usize = 256 * 1024;
 
 /// A directory of small files that are replaced as a whole.
 #[derive(Clone, Debug)]
@@ -66,10 +68,22 @@ impl StateDir {
     /// # Errors
     /// What the file system answered.
     pub fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.replace_with(name, |to| to.write_all(bytes))
+    }
+
+    /// The same with bytes that are made while they are written.
+    ///
+    /// # Errors
+    /// What the file system answered.
+    pub fn replace_with(
+        &self,
+        name: &str,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<()> {
         let Some(directory) = &self.path else {
             return Ok(());
         };
-        let (file, temporary) = write_beside(directory, name, bytes)?;
+        let (file, temporary) = write_beside(directory, name, write)?;
         file.sync_all()?;
         std::fs::rename(&temporary, directory.join(name))?;
         File::open(directory)?.sync_all()
@@ -83,7 +97,7 @@ impl StateDir {
         let Some(directory) = &self.path else {
             return Ok(());
         };
-        let (_, temporary) = write_beside(directory, name, bytes)?;
+        let (_, temporary) = write_beside(directory, name, |to| to.write_all(bytes))?;
         std::fs::rename(&temporary, directory.join(name))
     }
 
@@ -222,17 +236,25 @@ fn private_file() -> OpenOptions {
 }
 
 /// Writes a new file next to the one that it will replace. A directory that was removed is made again.
-fn write_beside(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<(File, PathBuf)> {
+fn write_beside(
+    directory: &Path,
+    name: &str,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<(File, PathBuf)> {
     let temporary = directory.join(format!(".{name}.new"));
     let open = || private_file().truncate(true).open(&temporary);
-    let mut file = match open() {
+    let file = match open() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             std::fs::create_dir_all(directory)?;
             open()?
         }
         opened => opened?,
     };
-    file.write_all(bytes)?;
+    let mut writer = BufWriter::with_capacity(BLOCK, file);
+    write(&mut writer)?;
+    let file = writer
+        .into_inner()
+        .map_err(io::IntoInnerError::into_error)?;
     Ok((file, temporary))
 }
 

@@ -31,6 +31,8 @@ pub struct List {
     pub bytes: usize,
     /// Counts the times that a device came back soon after it had been withdrawn.
     pub comebacks: u64,
+    /// Of the admission that made it.
+    pub revision: u64,
 }
 
 impl List {
@@ -200,6 +202,7 @@ mod tests {
             devices,
             bytes: 0,
             comebacks,
+            revision: 0,
         }))
     }
 
