@@ -1,4 +1,4 @@
-"""Processes that are measured: Mosquitto and the monitoring broker. In: devices and flags. Out: ports, CPU, memory, metrics.
+"""Processes that are measured: Mosquitto, the monitoring broker, the discovery handler. In: devices and flags. Out: ports, CPU, memory, metrics.
 
 AKRI_MQTT_TEST_BINARIES names a directory with release binaries; without it they are built.
 """
@@ -54,12 +54,12 @@ def memory(pid, field="VmRSS"):
         return int(re.search(field + r":\s+(\d+)", file.read())[1]) / 1024
 
 
-def binary():
+def binary(name=NAME):
     directory = os.environ.get("AKRI_MQTT_TEST_BINARIES")
     if not directory:
-        subprocess.check_call(["cargo", "build", "--quiet", "--release", "-p", NAME], cwd=ROOT)
+        subprocess.check_call(["cargo", "build", "--quiet", "--release", "-p", name], cwd=ROOT)
         directory = os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target")), "release")
-    return os.path.join(directory, NAME)
+    return os.path.join(directory, name)
 
 
 class Scratch:
@@ -136,3 +136,20 @@ class Broker(Process):
 
     def stored(self):
         return int(self.metric("store_messages_total"))
+
+
+class Handler(Process):
+    """A discovery handler on network addresses of its own, with its state in `scratch`."""
+
+    def __init__(self, scratch):
+        self.port, self.grpc = free_port(), free_port()
+        self.address, self.state = f"127.0.0.1:{self.grpc}", os.path.join(scratch, "state")
+        command = [binary("akri-mqtt-discovery-handler"), "--directory", scratch, "--state-dir", self.state, "--instance", "bench",
+                   "--endpoint", "network", "--listen", self.address, "--advertise", f"http://{self.address}",
+                   "--admin", f"127.0.0.1:{self.port}"]
+        log = open(os.path.join(scratch, "handler.log"), "ab")
+        super().__init__(command, env=dict(os.environ, RUST_LOG="warn", AKRI_MQTT_NODE="bench"), stderr=log)
+        wait("the handler", lambda: get(self.port, "/livez"))
+
+    def metrics(self):
+        return get(self.port, "/metrics")

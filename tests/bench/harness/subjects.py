@@ -51,15 +51,22 @@ class Paho(Counting):
         super().__init__([PYTHON, os.path.join(HERE, "paho_peer.py"), str(server.port), str(qos)])
 
 
+class PahoTable(Counting):
+    """A dict of topics in Python, the least that somebody would write to know which devices are there."""
+
+    def __init__(self, server):
+        super().__init__([PYTHON, os.path.join(HERE, "paho_table.py"), str(server.port)])
+
+
 class MosquittoSub(Process):
     """Each message is a line of a file, written in blocks; it ends by itself once it has as many as it is to have."""
 
     name = "mosquitto_sub to a file"
 
-    def __init__(self, server, scratch, devices, qos, expected):
+    def __init__(self, server, scratch, devices, qos, expected, topics="bench/#"):
         self.path, self.lines, self.at, self.usage = os.path.join(scratch, "appended"), 0, 0, None
         with open(self.path, "wb") as file:
-            super().__init__(["mosquitto_sub", "-p", str(server.port), "-i", "peer", "-q", str(qos), "-v", "-t", "bench/#",
+            super().__init__(["mosquitto_sub", "-p", str(server.port), "-i", "peer", "-q", str(qos), "-v", "-t", topics,
                               "-C", str(expected)], stdout=file)
         wait("mosquitto_sub", lambda: server.has_subscribed("peer"))
 
