@@ -267,12 +267,12 @@ impl Requests {
         }
         let label = RequestLabel::of(&details);
         let file = self.file(key, login);
-        let mut presence = Presence::new(Arc::clone(&details), Options::default(), request::now());
-        let (saved, unproven) = Found::split(file.load(&details));
-        let mut saved = saved.filter(|saved| !saved.roster.devices.is_empty());
-        if let Some(saved) = &saved {
-            presence.restore(&saved.roster, request::now());
-        }
+        let (of, from) = (Arc::clone(&details), file.clone());
+        // A million devices take seconds.
+        let restored = tokio::task::spawn_blocking(move || restore(of, &from));
+        let (presence, mut saved, unproven) = restored
+            .await
+            .map_err(|_| Status::unavailable("the handler is stopping"))?;
         let known = saved.as_ref().or(unproven.as_ref()).and_then(|it| it.at);
         let (events, inbox) = mpsc::channel(EVENTS);
         let (commands, questions) = mpsc::channel(COMMANDS);
@@ -394,4 +394,17 @@ impl Requests {
     fn file(&self, key: &Key, login: Login) -> RosterFile {
         RosterFile::new(&self.parts.state, &self.parts.instance, &key.details, login)
     }
+}
+
+/// The machine of a request with the devices of its roster, what else the roster says, and a roster that is restored once
+/// it is proven.
+fn restore(details: Arc<Details>, file: &RosterFile) -> (Presence, Option<Saved>, Option<Saved>) {
+    let (saved, unproven) = Found::split(file.load(&details));
+    let mut saved = saved.filter(|saved| !saved.roster.devices.is_empty());
+    let mut presence = Presence::new(details, Options::default(), request::now());
+    if let Some(saved) = &mut saved {
+        let roster = std::mem::take(&mut saved.roster);
+        presence.restore(&roster, request::now());
+    }
+    (presence, saved, unproven)
 }
