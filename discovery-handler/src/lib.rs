@@ -23,6 +23,7 @@ pub mod login;
 pub mod metrics;
 pub mod naming;
 pub mod observed;
+pub mod ordinals;
 pub mod pool;
 pub mod publisher;
 pub mod registration;

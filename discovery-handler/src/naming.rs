@@ -3,10 +3,8 @@
 //! Never a function of devices or topics, and of credentials only by whose they are: what the server
 //! queues for a client id must survive a change of any of them, and is nobody else's.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use akri_mqtt_core::details::{Convention, Details, SessionKey};
 use blake2::digest::consts::U32;
@@ -15,19 +13,13 @@ use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use crate::login::Login;
 use crate::state_dir::{Lock, StateDir};
 
 /// Slots that `auto` looks at: containers and surging pods of one node.
 const MAX_SLOTS: usize = 64;
 /// Longest client id that every MQTT server must take (MQTT 5.0, 3.1.3.1).
 const SHORT_CLIENT_ID: usize = 23;
-/// Sessions with one key and different options or credentials.
-const MAX_SUFFIX: u32 = 1_000;
-/// Session keys that are remembered.
-const MAX_KEYS: usize = 4_096;
 const CLUSTER_FILE: &str = "cluster-id";
-const SUFFIX_FILE_END: &str = ".clients.json";
 
 /// BLAKE2b-256 over length-prefixed parts.
 fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
@@ -66,7 +58,7 @@ impl fmt::Display for DetailsDigest {
 
 /// 8 hex digits of servers and topics: the `request` of metrics, logs and `/v1/presence`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct RequestLabel(String);
+pub struct RequestLabel(pub(crate) String);
 
 impl RequestLabel {
     /// Label of a request.
@@ -249,134 +241,6 @@ impl ClientIds {
     }
 }
 
-/// Whose a session is: a request, told from those with the same label and other credentials.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owner {
-    label: RequestLabel,
-    user: String,
-    login: String,
-}
-
-impl Owner {
-    /// A request with these credentials.
-    #[must_use]
-    pub fn new(label: &RequestLabel, login: &Login) -> Self {
-        Self {
-            label: label.clone(),
-            user: login.user_start().to_owned(),
-            login: login.file_end(),
-        }
-    }
-
-    /// The same request with other credentials.
-    #[must_use]
-    pub fn with(&self, login: &Login) -> Self {
-        Self::new(&self.label, login)
-    }
-
-    fn text(&self) -> String {
-        if self.login.is_empty() {
-            return self.label.to_string();
-        }
-        format!("{}-{}{}", self.label, self.user, self.login)
-    }
-
-    /// The text of earlier versions, which does not say of which user it is.
-    fn earlier_text(&self) -> String {
-        format!("{}{}", self.label, self.login)
-    }
-
-    fn is_same_user(&self, known: &str) -> bool {
-        let of_user = format!("{}-{}-", self.label, self.user);
-        known.starts_with(&of_user) || (self.user.is_empty() && known == self.label.as_str())
-    }
-}
-
-/// By session key: ordinal to owner.
-type Owners = BTreeMap<String, BTreeMap<u32, String>>;
-
-/// Who owns which ordinal of a session key, kept in the state directory, so that several sessions of
-/// one key get the same client ids after every restart, and nobody what was queued for somebody else.
-/// Credentials are not in it, only the digests of logins.
-#[derive(Clone, Debug)]
-pub struct Ordinals {
-    state: StateDir,
-    file: String,
-    owners: Arc<Mutex<Owners>>,
-}
-
-impl Ordinals {
-    /// Reads what an earlier process of this instance has kept.
-    #[must_use]
-    pub fn load(instance: &str, state: &StateDir) -> Self {
-        let file = format!("{instance}{SUFFIX_FILE_END}");
-        let owners = match state
-            .read(&file)
-            .map(|bytes| serde_json::from_slice(&bytes))
-        {
-            Some(Ok(owners)) => owners,
-            Some(Err(error)) => {
-                state.set_aside(&file, &error);
-                BTreeMap::new()
-            }
-            None => BTreeMap::new(),
-        };
-        Self {
-            state: state.clone(),
-            file,
-            owners: Arc::new(Mutex::new(owners)),
-        }
-    }
-
-    /// The ordinal of a session for this owner: the one it had, else one that the same request had with another
-    /// password, else the lowest that nobody has.
-    pub fn take(&self, key: &SessionKey, owner: &Owner, in_use: &[u32]) -> u32 {
-        let mut owners = self.lock();
-        if owners.len() >= MAX_KEYS && !owners.contains_key(&key.to_string()) {
-            // Keys of Configurations that are long gone; whoever is still there gets an ordinal anew.
-            owners.clear();
-        }
-        let of_key = owners.entry(key.to_string()).or_default();
-        let (text, earlier) = (owner.text(), owner.earlier_text());
-        let free = |ordinal: &u32| !in_use.contains(ordinal);
-        let had = |whose: &dyn Fn(&str) -> bool| {
-            let mut all = of_key.iter();
-            let found = all.find(|(ordinal, known)| free(ordinal) && whose(known));
-            found.map(|(ordinal, _)| *ordinal)
-        };
-        let unowned =
-            || (1..=MAX_SUFFIX).find(|ordinal| free(ordinal) && !of_key.contains_key(ordinal));
-        let ordinal = had(&|known| known == text)
-            .or_else(|| had(&|known| known == earlier))
-            .or_else(|| had(&|known| owner.is_same_user(known)))
-            .or_else(unowned)
-            .or_else(|| (1..=MAX_SUFFIX).find(free))
-            .unwrap_or(MAX_SUFFIX);
-        self.own(&mut owners, key, ordinal, text);
-        ordinal
-    }
-
-    /// The owner of an ordinal goes on with other credentials.
-    pub fn rename(&self, key: &SessionKey, ordinal: u32, owner: &Owner) {
-        self.own(&mut self.lock(), key, ordinal, owner.text());
-    }
-
-    fn own(&self, owners: &mut Owners, key: &SessionKey, ordinal: u32, owner: String) {
-        let of_key = owners.entry(key.to_string()).or_default();
-        if of_key.insert(ordinal, owner.clone()) == Some(owner) {
-            return;
-        }
-        let bytes = serde_json::to_vec(owners).unwrap_or_default();
-        if let Err(error) = self.state.replace(&self.file, &bytes) {
-            warn!(%error, "client-id suffixes cannot be kept");
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Owners> {
-        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use akri_mqtt_core::details::{Server, ServerUrl};
@@ -391,14 +255,6 @@ mod tests {
             failover: akri_mqtt_core::details::Failover::Ordered,
         };
         SessionKey::new(&server, "akri-mqtt")
-    }
-
-    fn owner(label: &str, login: &str) -> Owner {
-        Owner {
-            label: RequestLabel(label.to_owned()),
-            user: String::new(),
-            login: login.to_owned(),
-        }
     }
 
     #[test]
@@ -477,56 +333,5 @@ mod tests {
         assert_eq!(short.len(), SHORT_CLIENT_ID);
         assert!(short.starts_with("akri-mqtt-"), "{short}");
         assert_ne!(short, ids.make("akri-mqtt", &key, 2));
-    }
-
-    #[test]
-    fn two_sessions_of_one_key_get_their_ordinals_back_after_a_restart() {
-        let directory = tempfile::tempdir().unwrap();
-        let state = StateDir::open(directory.path());
-        let ordinals = Ordinals::load("n-0", &state);
-        assert_eq!(ordinals.take(&key("a"), &owner("r1", ""), &[]), 1);
-        assert_eq!(ordinals.take(&key("a"), &owner("r2", ""), &[1]), 2);
-        assert_eq!(ordinals.take(&key("b"), &owner("r2", ""), &[]), 1);
-        let again = Ordinals::load("n-0", &state);
-        assert_eq!(again.take(&key("a"), &owner("r2", ""), &[]), 2);
-        assert_eq!(again.take(&key("a"), &owner("r1", ""), &[2]), 1);
-        assert_eq!(again.take(&key("a"), &owner("r3", ""), &[1, 2]), 3);
-    }
-
-    #[test]
-    fn nobody_gets_the_session_of_other_credentials_and_changed_ones_keep_theirs() {
-        let directory = tempfile::tempdir().unwrap();
-        let state = StateDir::open(directory.path());
-        let take = |login: &str, in_use: &[u32]| {
-            let owner = owner("r1", login);
-            Ordinals::load("n-0", &state).take(&key("a"), &owner, in_use)
-        };
-        assert_eq!((take("-anna", &[]), take("-bert", &[1])), (1, 2));
-        // After a restart they may come the other way round.
-        assert_eq!((take("-bert", &[]), take("-anna", &[2])), (2, 1));
-        // Changed while the process was down, and while it runs.
-        assert_eq!((take("-anna", &[]), take("-new", &[1])), (1, 2));
-        let ordinals = Ordinals::load("n-0", &state);
-        ordinals.rename(&key("a"), 1, &owner("r1", "-newer"));
-        assert_eq!((take("-new", &[]), take("-newer", &[2])), (2, 1));
-    }
-
-    #[test]
-    fn another_user_gets_a_session_of_its_own_also_after_an_upgrade() {
-        let directory = tempfile::tempdir().unwrap();
-        let state = StateDir::open(directory.path());
-        let take = |user: &str, login: &str| {
-            let user = user.to_owned();
-            let owner = owner("r1", login);
-            Ordinals::load("n-0", &state).take(&key("a"), &Owner { user, ..owner }, &[])
-        };
-        assert_eq!((take("anna", "-old"), take("bert", "-his")), (1, 2));
-        assert_eq!((take("", ""), take("anna", "-new")), (3, 1));
-        assert_eq!((take("anna", "-new"), take("", "-authority")), (1, 3));
-        // As an earlier version has kept it.
-        let text = format!("{{\"{}\":{{\"1\":\"r1\",\"2\":\"r1-his\"}}}}", key("a"));
-        state.replace("n-0.clients.json", text.as_bytes()).unwrap();
-        assert_eq!((take("anna", "-new"), take("bert", "-his")), (3, 2));
-        assert_eq!((take("", ""), take("bert", "-hers")), (1, 2));
     }
 }

@@ -20,8 +20,9 @@ use crate::account::{Account, Told};
 use crate::credentials::{Files, Properties};
 use crate::host::HostRole;
 use crate::login::Login;
-use crate::naming::{ClientIds, Ordinals, Owner};
+use crate::naming::ClientIds;
 use crate::observed::{Command, Member};
+use crate::ordinals::{Ordinals, Owner};
 use crate::session_options::options;
 use crate::session_state::FileState;
 use crate::shared::SharedSession;
@@ -193,7 +194,10 @@ impl Pool {
                 .range(of_key())
                 .find(|(_, entry)| entry.shape == shape);
             let place = match fitting {
-                Some((place, _)) => *place,
+                Some((place, _)) => {
+                    self.parts.ordinals.join(&key, place.1, &join.owner);
+                    *place
+                }
                 None => {
                     let in_use: Vec<u32> = sessions
                         .range(of_key())
