@@ -1,6 +1,13 @@
 //! Many devices at once: few responses, none larger than its limit, and nobody who is listed is put out by newcomers.
 //! `tests/bench/scale` does the same with a million.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::unreachable,
+    clippy::indexing_slicing,
+    reason = "helpers of a test"
+)]
+
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
