@@ -21,3 +21,4 @@ pub mod proxy;
 pub mod scene;
 pub mod secret;
 pub mod servers;
+pub mod told;

@@ -98,7 +98,7 @@ pub fn python(metadata: &Metadata) -> anyhow::Result<PathBuf> {
     environment(metadata, "requirements.txt", "venv")
 }
 
-/// The same with those of `requirements-sparkplug.txt`, of which one needs an older paho-mqtt.
+/// The same with those of `requirements-sparkplug.txt`, which need an older paho-mqtt.
 pub fn sparkplug_python(metadata: &Metadata) -> anyhow::Result<PathBuf> {
     environment(metadata, "requirements-sparkplug.txt", "venv-sparkplug")
 }

@@ -242,7 +242,10 @@ impl Module for Homie {
             ["$description"] if five => return self.description(name, message.payload, said),
             [_, _, "set"] => return Verdict::Ignored(Ignored::Command),
             [node, property] if !node.starts_with('$') && !property.starts_with('$') => {
-                said.push(Said::data(name))
+                // Whoever removes a device deletes its values too, and that after its state; an empty value is the byte 0.
+                if !message.payload.is_empty() {
+                    said.push(Said::data(name));
+                }
             }
             _ => return Verdict::NotMine,
         }
