@@ -26,8 +26,6 @@ const REMEMBERED: usize = 6;
 const REBIRTH: Duration = Duration::from_secs(30);
 /// The longest history that is looked at, in steps: a fuzzer has more from many short ones.
 const MAX_STEPS: usize = 200;
-/// The slowest that one step may be, far from what any takes.
-const MAX_STEP: Duration = Duration::from_secs(5);
 
 /// Noon, and an instant that goes with it.
 #[must_use]
@@ -42,10 +40,8 @@ pub fn noon() -> Now {
 pub fn run(rules: &str, data: &[u8]) {
     let mut world = World::new(rules);
     for step in data.split(|byte| *byte == STEP_END).take(MAX_STEPS) {
-        let began = Instant::now();
         world.step(step);
         world.check();
-        assert!(began.elapsed() < MAX_STEP, "{:?}", began.elapsed());
     }
     world.check_restart();
 }

@@ -67,7 +67,7 @@ fn fuzz(metadata: &Metadata, target: &str, options: &Options) -> anyhow::Result<
     command.args([&found, &committed]).arg("--");
     command.arg(format!("-dict={}", words.display()));
     command.arg(format!("-max_total_time={}", options.seconds));
-    execute(command.args(["-print_final_stats=1", "-timeout=10", "-rss_limit_mb=2048"]))?;
+    execute(command.args(["-print_final_stats=1", "-timeout=60", "-rss_limit_mb=2048"]))?;
     if options.keep {
         let mut merge = cargo_fuzz(metadata, target);
         execute(merge.args([&committed, &found]).args(["--", "-merge=1"]))?;
