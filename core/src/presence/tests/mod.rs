@@ -5,6 +5,7 @@ mod evidence;
 mod explanation;
 mod first_list;
 mod flapping;
+mod hostile;
 mod limits;
 mod outage;
 mod properties;
