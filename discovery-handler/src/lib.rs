@@ -32,6 +32,7 @@ pub mod request_view;
 pub mod requests;
 pub mod rosters;
 pub mod running;
+pub mod saving;
 pub mod service;
 pub mod session_options;
 pub mod session_state;

@@ -21,6 +21,7 @@ use crate::pool::{SessionInfo, Wants};
 use crate::publisher::{self, Publisher};
 use crate::request_view::{Facts, Numbers, Scope};
 use crate::rosters::{RosterFile, Saved, Waited};
+use crate::saving::Saving;
 use crate::shared::until;
 use crate::streams::Lists;
 use crate::tap::Tap;
@@ -30,10 +31,6 @@ use crate::view::RequestView;
 const BATCH: usize = 256;
 /// Between two pings for the same reason: the answer to the first may be on its way.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
-/// Between two roster files: a burst of changes is one write.
-const SAVE_EVERY: Duration = Duration::from_millis(250);
-/// After one that took long so many times as long: a million devices are not written all the time.
-const SAVE_REST: u32 = 10;
 
 /// What a request is told and asked.
 pub enum Command {
@@ -97,12 +94,7 @@ pub struct Request {
     probe_at: Option<Instant>,
     /// Whether there is a list.
     listed: bool,
-    unsaved: bool,
-    save_at: Instant,
-    /// When the last one was begun.
-    saved_at: Instant,
-    /// It says how long it took.
-    saving: Option<JoinHandle<Duration>>,
+    saving: Saving,
 }
 
 /// This moment on both clocks.
@@ -130,10 +122,7 @@ impl Request {
             probed: None,
             probe_at: None,
             listed: false,
-            unsaved: false,
-            save_at: Instant::now(),
-            saved_at: Instant::now(),
-            saving: None,
+            saving: Saving::new(Instant::now()),
         }
     }
 
@@ -148,7 +137,12 @@ impl Request {
         self.after_changes();
         loop {
             let machine = self.parts.presence.poll_timeout();
-            let wake = [machine, self.publish_at, self.save_due(), self.probe_at];
+            let wake = [
+                machine,
+                self.publish_at,
+                self.saving.due(Instant::now()),
+                self.probe_at,
+            ];
             tokio::select! {
                 biased;
                 () = shutdown.triggered() => break,
@@ -168,10 +162,7 @@ impl Request {
             self.after_changes();
         }
         drop(events);
-        if let Some(saving) = self.saving.take() {
-            // Its failure was logged by itself.
-            let _ = saving.await;
-        }
+        self.saving.finished().await;
         if self.listed {
             // Its failure was logged by itself.
             let _ = self.write().await;
@@ -248,7 +239,9 @@ impl Request {
                     self.parts.unproven = None;
                 }
                 self.parts.file = file.in_place_of(&self.parts.file);
-                self.unsaved = self.listed;
+                if self.listed {
+                    self.saving.change();
+                }
             }
             Command::Explain(scope, reply) => {
                 let _ = reply.send(self.facts().view(&scope, now()));
@@ -272,8 +265,9 @@ impl Request {
             (true, Some(at)) if at <= instant => self.publish(),
             _ => {}
         }
-        if self.save_due().is_some_and(|at| at <= instant) {
-            self.save();
+        if self.saving.begins(instant) {
+            let write = self.write();
+            self.saving.runs(write);
         }
         self.parts.numbers.send_replace(self.facts().numbers());
         let (ready, reason) = self.facts().readiness();
@@ -385,32 +379,7 @@ impl Request {
                 .map(|explained| explained.explanation)
                 .unwrap_or_default()
         });
-        self.unsaved = true;
-    }
-
-    fn save_due(&self) -> Option<Instant> {
-        let free = self.saving.as_ref().is_none_or(JoinHandle::is_finished);
-        // While a file is being written, look again soon.
-        let soon = || Instant::now() + Duration::from_millis(50);
-        self.unsaved
-            .then(|| if free { self.save_at } else { soon() })
-    }
-
-    fn save(&mut self) {
-        let took = self
-            .saving
-            .take()
-            .and_then(futures_util::FutureExt::now_or_never);
-        let rest = took.and_then(Result::ok).unwrap_or_default() * SAVE_REST;
-        let now = Instant::now();
-        if now < self.saved_at + rest {
-            self.save_at = self.saved_at + rest;
-            return;
-        }
-        self.unsaved = false;
-        self.saved_at = now;
-        self.save_at = now + SAVE_EVERY;
-        self.saving = Some(self.write());
+        self.saving.change();
     }
 
     /// Begins to write the roster; only one file is written at a time.

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use akri_mqtt_core::details::Details;
-use akri_mqtt_core::presence::{Options, Presence};
 use akri_mqtt_proto::akri::DiscoverRequest;
 use akri_mqtt_runtime::{Condition, Health, Shutdown};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
@@ -26,7 +25,7 @@ use crate::pool::{Join, Membership, Pool};
 use crate::publisher::Publisher;
 use crate::request::{self, Command, Request};
 use crate::request_view::{Numbers, Scope};
-use crate::rosters::{self, Found, RosterFile, Saved};
+use crate::rosters::{self, RosterFile, Saved};
 use crate::running::{self, Key, Running};
 use crate::session_state;
 use crate::state_dir::StateDir;
@@ -270,7 +269,7 @@ impl Requests {
         let file = self.file(key, login);
         let (of, from) = (Arc::clone(&details), file.clone());
         // A million devices take seconds.
-        let restored = tokio::task::spawn_blocking(move || restore(of, &from));
+        let restored = tokio::task::spawn_blocking(move || from.restore(of, request::now()));
         let (presence, mut saved, unproven) = restored
             .await
             .map_err(|_| Status::unavailable("the handler is stopping"))?;
@@ -395,17 +394,4 @@ impl Requests {
     fn file(&self, key: &Key, login: Login) -> RosterFile {
         RosterFile::new(&self.parts.state, &self.parts.instance, &key.details, login)
     }
-}
-
-/// The machine of a request with the devices of its roster, what else the roster says, and a roster that is restored once
-/// it is proven.
-fn restore(details: Arc<Details>, file: &RosterFile) -> (Presence, Option<Saved>, Option<Saved>) {
-    let (saved, unproven) = Found::split(file.load(&details));
-    let mut saved = saved.filter(|saved| !saved.roster.devices.is_empty());
-    let mut presence = Presence::new(details, Options::default(), request::now());
-    if let Some(saved) = &mut saved {
-        let roster = std::mem::take(&mut saved.roster);
-        presence.restore(&roster, request::now());
-    }
-    (presence, saved, unproven)
 }

@@ -7,9 +7,10 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use akri_mqtt_core::clock::Now;
 use akri_mqtt_core::details::Details;
 use akri_mqtt_core::identity::{DeviceId, ServerName};
-use akri_mqtt_core::presence::{Roster, RosterEntry};
+use akri_mqtt_core::presence::{Options, Presence, Roster, RosterEntry};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
@@ -217,6 +218,24 @@ impl RosterFile {
 
     fn lock_earlier(&self) -> MutexGuard<'_, BTreeSet<String>> {
         self.earlier.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The machine of a request with the devices of its roster, what else the roster says, and a roster that is restored
+    /// once it is proven. It may take a while.
+    #[must_use]
+    pub fn restore(
+        &self,
+        details: Arc<Details>,
+        now: Now,
+    ) -> (Presence, Option<Saved>, Option<Saved>) {
+        let (saved, unproven) = Found::split(self.load(&details));
+        let mut saved = saved.filter(|saved| !saved.roster.devices.is_empty());
+        let mut presence = Presence::new(details, Options::default(), now);
+        if let Some(saved) = &mut saved {
+            let roster = std::mem::take(&mut saved.roster);
+            presence.restore(&roster, now);
+        }
+        (presence, saved, unproven)
     }
 
     /// The roster to start with: of the same credentials if there is one, our own before the newest of a sibling.
