@@ -100,7 +100,7 @@ impl SharedSession {
                 command = commands.recv(), if self.voice.has_room() => match command {
                     Some(Command::Join(id, member)) => self.join(id, member).await,
                     Some(Command::Want(id, wanted)) => self.want(id, wanted),
-                    Some(Command::Publish(outgoing)) => self.voice.say(outgoing),
+                    Some(Command::Publish(outgoing)) => self.voice.say(outgoing, Instant::now()),
                     Some(Command::Leave(id)) => self.leave(id),
                     Some(Command::Credentials(properties, credentials)) => {
                         self.account.replace(properties, credentials);

@@ -1,7 +1,8 @@
 //! What one session publishes: what its requests have to say, and its role as a Sparkplug Host Application.
 //! In: messages of requests, and what happens to the session. Out: PUBLISH packets, a bounded number at a time.
 
-use std::time::Duration;
+use std::collections::{HashSet, VecDeque};
+use std::time::{Duration, Instant};
 
 use akri_mqtt_core::details::QoS;
 use akri_mqtt_core::identity::ServerName;
@@ -17,6 +18,12 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Messages that are on their way to the server at most.
 const IN_FLIGHT: usize = 64;
 
+/// Requests ask Edge Nodes each for itself, once in 30 s; together they must not ask more often. A little less, because what a
+/// request says takes its time to get here.
+const ONCE_IN: Duration = Duration::from_millis(29_900);
+/// Topics that are remembered for that.
+const REMEMBERED: usize = 10_000;
+
 /// See the module.
 pub struct Voice {
     server: ServerName,
@@ -25,6 +32,9 @@ pub struct Voice {
     /// Each ends with whether it was a birth; all end with the session.
     in_flight: JoinSet<bool>,
     birth: Birth,
+    /// Where something was said lately, and when.
+    lately: HashSet<String>,
+    by_time: VecDeque<(Instant, String)>,
 }
 
 /// How far the birth of a Host Application is.
@@ -46,6 +56,8 @@ impl Voice {
             host,
             in_flight: JoinSet::new(),
             birth: Birth::Quiet,
+            lately: HashSet::new(),
+            by_time: VecDeque::new(),
         }
     }
 
@@ -61,8 +73,19 @@ impl Voice {
         self.in_flight.len() < IN_FLIGHT
     }
 
-    /// Says something for a request.
-    pub fn say(&mut self, Outgoing { topic, payload }: Outgoing) {
+    /// Says something for a request, unless another one has just said it.
+    pub fn say(&mut self, Outgoing { topic, payload }: Outgoing, now: Instant) {
+        let is_old = |at: Instant| now.saturating_duration_since(at) >= ONCE_IN;
+        while let Some((_, topic)) = self.by_time.pop_front_if(|(at, _)| is_old(*at)) {
+            self.lately.remove(&topic);
+        }
+        if self.lately.contains(&topic) {
+            return;
+        }
+        if self.lately.len() < REMEMBERED {
+            self.lately.insert(topic.clone());
+            self.by_time.push_back((now, topic.clone()));
+        }
         self.publish(Publish::new(topic, payload, QoS::AtMostOnce), false);
     }
 
@@ -136,5 +159,46 @@ impl Voice {
             }
             is_birth
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use akri_mqtt_core::credentials::Credentials;
+    use akri_mqtt_core::details::Details;
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::session_options::options;
+    use crate::session_state::FileState;
+    use crate::state_dir::StateDir;
+
+    #[tokio::test]
+    async fn an_edge_node_is_asked_once_in_30_s_however_many_requests_ask() {
+        let yaml = "servers: [{name: s, urls: [tcp://127.0.0.1:1]}]\ntopics: ['r/{device}/x']\n";
+        let details = Details::parse(yaml).unwrap();
+        let server = details.servers[0].clone();
+        let state = FileState::load("id", &StateDir::in_memory());
+        let options = options(&server, &details.mqtt, "id".to_owned());
+        let (_credentials, watched) = watch::channel(Credentials::default());
+        let memory = Arc::<FileState>::clone(&state);
+        let (handle, _events) = akri_mqtt_session::start(options, watched, memory, Vec::new());
+        let mut voice = Voice::new(server.name, handle, None);
+        let start = Instant::now();
+        let mut said = |topic: &str, seconds| {
+            let before = voice.in_flight.len();
+            let (topic, payload) = (topic.to_owned(), Vec::new());
+            voice.say(
+                Outgoing { topic, payload },
+                start + Duration::from_secs(seconds),
+            );
+            voice.in_flight.len() - before
+        };
+        let (one, other) = ("spBv1.0/g/NCMD/a", "spBv1.0/g/NCMD/b");
+        assert_eq!((said(one, 0), said(one, 20), said(other, 20)), (1, 0, 1));
+        assert_eq!((said(one, 30), said(other, 49), said(one, 59)), (1, 0, 0));
+        assert!(voice.by_time.len() <= 2);
     }
 }
