@@ -18,8 +18,8 @@ const BATCH_BYTES: usize = 4 << 20;
 /// So long without a new message while some wait for their acknowledgement ends a batch: a server with 20
 /// messages in flight sends nothing more before it gets one.
 const QUIET: Duration = Duration::from_micros(200);
-/// Two batches being filled while one is written, and as many bytes.
-const CAPACITY: usize = 3 * BATCH;
+/// What comes while the writer puts its log into the database, which takes some 10 ms.
+const CAPACITY: usize = 8 * BATCH;
 const CAPACITY_BYTES: usize = 2 * BATCH_BYTES;
 
 /// Work for the writer.
